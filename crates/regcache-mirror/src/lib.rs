@@ -1,0 +1,5 @@
+//! From a plan to containerd's `hosts.toml` files: ranking, plan, rendering, crash-safe files.
+//!
+//! Pure, apart from the file system; knows nothing of Kubernetes.
+
+pub mod plan;

@@ -1,0 +1,3 @@
+//! The regcache node helper: publishes `hosts.toml` and is the loopback gateway that it names.
+
+pub mod router;

@@ -1,0 +1,1 @@
+//! The regcache operator: RegistryCache objects into caches, plans and node helpers

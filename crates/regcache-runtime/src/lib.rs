@@ -1,0 +1,1 @@
+//! What the regcache programs share: telemetry, admin server, shutdown

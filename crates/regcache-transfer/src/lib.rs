@@ -1,0 +1,1 @@
+//! One blob from several sources: resume, stall limits, hold-back, digest
