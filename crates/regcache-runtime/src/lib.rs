@@ -1,1 +1,6 @@
-//! What the regcache programs share: telemetry, admin server, shutdown
+//! What the regcache programs share: telemetry, admin server, shutdown, argument types.
+
+pub mod admin;
+pub mod args;
+pub mod shutdown;
+pub mod telemetry;
