@@ -1,0 +1,108 @@
+# Everything that one does with this repository. `make` alone lists it.
+
+export REGCACHE_TESTBED_DIR ?= /var/tmp/regcache-testbed
+
+# The image's name, and the cargo profile of its programs: `release`, or `image` (builds faster; tests and demo use it).
+IMAGE ?= registry.test/regcache:dev
+PROFILE ?= release
+ARCHIVE := target/regcache-image.tar
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+PROGRAMS := target/static/$(HOST)/$(PROFILE)
+
+# Without -p: one choice of features for the whole workspace, so that nothing is compiled twice.
+TESTBED := cargo run --quiet --locked --bin testbed --
+say = @printf '\n==> %s\n' "$(1)"
+
+.PHONY: help
+help:
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: root tools image-fast ## A two-region cluster on this machine, regcache on it, pods pulled through it (root)
+	$(call say,the demo)
+	@$(TESTBED) demo
+
+.PHONY: test
+test: ## Everything: lint, unit, dockerfile, e2e; ends with the count
+	@scripts/test.sh lint unit dockerfile e2e
+
+.PHONY: lint
+lint: ## Format, clippy, dependencies, generated CRDs, charts, shell scripts
+	@scripts/lint.sh
+
+.PHONY: unit
+unit: ## Tests that need neither root nor a cluster
+	@scripts/deps.sh cc
+	$(call say,unit: every test that needs neither root nor a cluster)
+	@cargo test --locked --workspace
+
+.PHONY: e2e
+ifeq ($(shell id -u),0)
+e2e: tools image-fast ## Pulls by real kubelets on the test bed (root)
+	$(call say,e2e: real clusters on this machine)
+	@cargo test --locked --test e2e
+else
+e2e:
+	@scripts/deps.sh cc
+	$(call say,e2e)
+	@printf '%s\n' '!!' '!! SKIPPED: the end-to-end tests start real clusters in namespaces and need root. They did NOT run.' '!!'
+	@printf 'test result: skipped. 0 passed; 0 failed; %s ignored\n' \
+	  "$$(cargo test --quiet --locked --test e2e -- --list | grep -c ': test$$')"
+endif
+
+.PHONY: dockerfile
+dockerfile: image-fast ## The Dockerfile's image of those programs, built with buildah (root)
+	@scripts/dockerfile.sh target/static/$(HOST)/image
+
+.PHONY: image
+image: testbed ## The image as an OCI archive, without docker: IMAGE=name:tag PROFILE=release|image
+	$(call say,static programs (profile $(PROFILE)))
+	@RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile $(PROFILE) --target $(HOST) \
+	  --target-dir target/static -p regcache-operator -p regcache-node
+	$(call say,$(ARCHIVE): $(IMAGE))
+	@$(TESTBED) image --out $(ARCHIVE) --name $(IMAGE) \
+	  --program $(PROGRAMS)/regcache-operator --program $(PROGRAMS)/regcache-node
+
+.PHONY: image-fast
+image-fast:
+	@$(MAKE) --no-print-directory image PROFILE=image
+
+.PHONY: testbed
+testbed:
+	@scripts/deps.sh cc
+	$(call say,the test bed itself)
+	@cargo build --locked --bin testbed
+
+.PHONY: tools
+tools: testbed ## What the test bed runs (Kubernetes, containerd, ...), built once; about ten minutes
+	$(call say,the test bed's programs in $$REGCACHE_TESTBED_DIR)
+	@$(TESTBED) tools
+
+.PHONY: cluster
+cluster: root tools ## A cluster to play with (root)
+	$(call say,a cluster)
+	@$(TESTBED) up
+
+.PHONY: cluster-down
+cluster-down: root testbed ## Removes that cluster (root)
+	$(call say,the cluster goes)
+	@$(TESTBED) down
+
+.PHONY: clean-testbed
+clean-testbed: cluster-down ## Removes the cluster and all that the test bed has built and cached (root)
+	$(call say,removing $$REGCACHE_TESTBED_DIR)
+	@rm -rf "$${REGCACHE_TESTBED_DIR:?}"
+
+.PHONY: crds
+crds: ## Writes crds/ from the code
+	@scripts/deps.sh cc
+	$(call say,crds/ from the code)
+	@cargo run --locked --bin regcache-operator -- crds --write crds
+
+.PHONY: fmt
+fmt: ## Formats the code
+	cargo fmt --all
+
+.PHONY: root
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "this needs root: it makes namespaces, mounts and networks of its own" >&2; exit 1; }
