@@ -2,4 +2,8 @@
 //!
 //! Pure, apart from the file system; knows nothing of Kubernetes.
 
+pub mod files;
+pub mod host_dir;
+pub mod hosts_toml;
 pub mod plan;
+pub mod rank;
