@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+pub use regcache_transfer::Outcome;
+
 /// One cache to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
@@ -11,23 +13,6 @@ pub struct Candidate {
     pub url: Arc<str>,
     /// Whether `?ns=` names the upstream in requests to it.
     pub ns: bool,
-}
-
-/// How a cache did with one real request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Answered in full.
-    Ok,
-    /// Nobody listens (refused, reset before headers, no route).
-    Unreachable,
-    /// No headers in time, or a body that stopped moving: takes the cache out for this upstream at once.
-    Silent,
-    /// The body ended early: says that its upstream is sick, counts against the digest only.
-    Short,
-    /// A server error (5xx, 401, 403, 429, a redirect).
-    Refused,
-    /// Bytes that are not what their digest says: takes the cache out altogether until it has proved itself.
-    Corrupt,
 }
 
 /// The caches in today's order. One implementation is the health tracker; tests of the gateway bring their own.
