@@ -155,7 +155,7 @@ pub struct StorageSpec {
     pub storage_class_name: Option<String>,
 }
 
-/// The program in a cache pod.
+/// The program in a cache pod. Default: `Distribution`.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum Engine {
     /// CNCF distribution 3.1.2 or later: one cache for each region and upstream.
@@ -167,13 +167,14 @@ pub enum Engine {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodesSpec {
-    /// `Enforce` writes containerd's `hosts.toml`; `Observe` writes nothing and logs what it would write; `Off` leaves
+    /// `Enforce` writes containerd's `hosts.toml`; `Observe` writes nothing and logs what it would write; `Disabled` leaves
     /// the nodes alone: the caches run, but nothing uses them. Default: `Enforce`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<NodesMode>,
 }
 
-/// What happens on the nodes.
+/// `Enforce` writes containerd's `hosts.toml`; `Observe` writes nothing and logs what it would write; `Disabled` leaves
+/// the nodes alone: the caches run, but nothing uses them. Default: `Enforce`.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum NodesMode {
     /// Write `hosts.toml`.
@@ -181,6 +182,7 @@ pub enum NodesMode {
     Enforce,
     /// Write nothing, log what would be written.
     Observe,
-    /// Leave the nodes alone.
+    /// Leave the nodes alone. (Not spelt `Off`: an unquoted `Off` is the boolean false to Kubernetes' YAML reader.)
+    #[serde(rename = "Disabled")]
     Off,
 }
