@@ -94,10 +94,10 @@ clean-testbed: cluster-down ## Removes the cluster and all that the test bed has
 	@rm -rf "$${REGCACHE_TESTBED_DIR:?}"
 
 .PHONY: crds
-crds: ## Writes crds/ from the code
+crds: ## Writes the API (crds/, which is the chart regcache-crds too) from the code
 	@scripts/deps.sh cc
-	$(call say,crds/ from the code)
-	@cargo run --locked --bin regcache-operator -- crds --write crds
+	$(call say,the API from the code)
+	@cargo run --locked --bin regcache-operator -- crds --write charts/regcache-crds/templates
 
 .PHONY: fmt
 fmt: ## Formats the code

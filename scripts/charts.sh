@@ -5,11 +5,11 @@ cd "$(dirname "$0")/../charts"
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 status=0
-bad() { echo "!! $*"; status=1; }
+bad() { echo "!! $*" >&2; status=1; }
 
 render() { # render CHART ARGUMENT... : to stdout; nothing may be said beside it
-  helm template regcache "$@" --namespace regcache-system 2>"$tmp/err" || { cat "$tmp/err"; return 1; }
-  [ ! -s "$tmp/err" ] || { bad "helm has something to say:"; cat "$tmp/err"; }
+  helm template regcache "$@" --namespace regcache-system 2>"$tmp/err" || { cat "$tmp/err" >&2; return 1; }
+  [ ! -s "$tmp/err" ] || bad "helm has something to say: $(cat "$tmp/err")"
 }
 
 refused() { # refused WORD --set ... : these values must not render, and the message must hold WORD
@@ -32,7 +32,9 @@ grep -q 'helm.sh/resource-policy: keep' "$tmp/crds" || bad "helm uninstall would
 
 render regcache -f regcache/ci/values.yaml >"$tmp/plain" || bad "regcache does not render"
 render regcache -f regcache/ci/full-values.yaml >"$tmp/full" || bad "regcache does not render with every value set"
-for word in 'regcache@sha256:' 'pull-secret' '--gateway-port=31500' '--soak=5m' 'my-region' 'kubernetes.io/arch' 'control-plane' 'podAntiAffinity'; do
+same=$(grep -Fxf <(grep -- '- --' "$tmp/plain") "$tmp/full" | grep -o -- '--[a-z-]*' | xargs)
+[ "$same" = "--namespace --admin-address" ] || bad "the same, whatever the values: $same"
+for word in 'regcache@sha256:' 'imagePullPolicy: Always' 'replicas: 2' pull-secret kubernetes.io/arch control-plane podAntiAffinity; do
   grep -q -- "$word" "$tmp/full" || bad "a value has no effect: $word"
 done
 diff <(grep -c '^kind:' "$tmp/plain") <(grep -c '^kind:' "$tmp/full") || bad "a value changes which objects there are"

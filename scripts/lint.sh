@@ -12,11 +12,16 @@ check() { # check NAME COMMAND...
   "$@" || { failed+=("$name"); echo "!! $name"; }
 }
 
+# The one copy lies in the chart, and crds/ holds links to it: Helm prints a line for each link that it finds in a chart.
 crds_are_current() {
-  local fresh status
+  local fresh file status
   fresh=$(mktemp -d) || return
-  cargo run --quiet --locked --bin regcache-operator -- crds --write "$fresh" && diff -ru crds "$fresh"
+  cargo run --quiet --locked --bin regcache-operator -- crds --write "$fresh"
   status=$?
+  for file in "$fresh"/*.yaml crds/*.yaml; do
+    file=$(basename "$file")
+    if [ ! -L "crds/$file" ] || ! diff -u "crds/$file" "$fresh/$file"; then status=1; fi
+  done
   rm -rf "$fresh"
   [ $status = 0 ] || echo "crds/ is not what the code says: run \`make crds\` and commit"
   return $status
