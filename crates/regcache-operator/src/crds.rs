@@ -40,6 +40,10 @@ pub fn write(directory: &Path) -> Result<(), Error> {
 }
 
 fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, Error> {
-    let yaml = serde_yaml::to_string(crd).map_err(Error::Yaml)?;
+    // Plain, the time in the status default is a text in YAML 1.2 and a time stamp in YAML 1.1: quotes leave no choice.
+    let time = "1970-01-01T00:00:00Z";
+    let yaml = serde_yaml::to_string(crd)
+        .map_err(Error::Yaml)?
+        .replace(&format!(": {time}"), &format!(": \"{time}\""));
     Ok(format!("# Generated: regcache-operator crds --write crds\n{yaml}"))
 }
