@@ -1,1 +1,4 @@
 //! Test bed, fake API server and shared fixtures of the end-to-end tests.
+
+pub mod bed;
+pub mod push;
