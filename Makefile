@@ -79,9 +79,12 @@ tools: testbed ## What the test bed runs (Kubernetes, containerd, ...), built on
 	@$(TESTBED) tools
 
 .PHONY: cluster
-cluster: root tools ## A cluster to play with (root)
+cluster: root tools image-fast ## A cluster of four nodes in two regions to play with, the image loaded (root)
 	$(call say,a cluster)
-	@$(TESTBED) up
+	@$(TESTBED) up --image $(ARCHIVE)
+	@image='$(IMAGE)'; printf '%s\n' "  install        $(TESTBED) helm -- install regcache-crds charts/regcache-crds" \
+	  "                 $(TESTBED) helm -- install regcache charts/regcache --namespace regcache-system --create-namespace" \
+	  "                   --set image.repository=$${image%:*} --set image.tag=$${image##*:}"
 
 .PHONY: cluster-down
 cluster-down: root testbed ## Removes that cluster (root)
@@ -89,9 +92,10 @@ cluster-down: root testbed ## Removes that cluster (root)
 	@$(TESTBED) down
 
 .PHONY: clean-testbed
-clean-testbed: cluster-down ## Removes the cluster and all that the test bed has built and cached (root)
+clean-testbed: root testbed ## Removes every cluster, and all that the test bed has built and cached (root)
+	@$(TESTBED) down --all
 	$(call say,removing $$REGCACHE_TESTBED_DIR)
-	@rm -rf "$${REGCACHE_TESTBED_DIR:?}"
+	@[ ! -d "$$REGCACHE_TESTBED_DIR/bin" ] || rm -rf "$$REGCACHE_TESTBED_DIR"
 
 .PHONY: crds
 crds: ## Writes the API (crds/, which is the chart regcache-crds too) from the code
