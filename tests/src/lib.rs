@@ -1,4 +1,5 @@
 //! Test bed, fake API server and shared fixtures of the end-to-end tests.
 
 pub mod bed;
+pub mod fake_api;
 pub mod push;
