@@ -1,0 +1,156 @@
+//! What is known of each cache, and what each new observation makes of it. Pure: time comes from outside.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use regcache_mirror::plan::{CacheRef, Plan};
+
+use super::penalty::{Penalty, Terms};
+use crate::router::Outcome;
+
+/// A cache that comes and goes: short, since a probe has to succeed besides.
+const FLAP: Terms = terms(1, 60, 120);
+/// A cache that let a request hang: its small answers pass where large ones stall, so no probe ends this early.
+const SILENT: Terms = terms(60, 600, 600);
+/// A cache that sent wrong bytes. Without a probe blob it cannot prove itself, so time has to do.
+const CORRUPT: Terms = terms(300, 3600, 3600);
+/// A cache that answers with errors: as good as none, but harmless.
+const REFUSED: Terms = terms(10, 10, 10);
+/// Errors in a row before [`REFUSED`] begins.
+const REFUSALS: u32 = 3;
+
+const fn terms(first: u64, most: u64, forgotten: u64) -> Terms {
+    Terms {
+        first: Duration::from_secs(first),
+        most: Duration::from_secs(most),
+        forgotten: Duration::from_secs(forgotten),
+    }
+}
+
+/// Why a cache is not used now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// It has never answered a probe.
+    Unproven,
+    /// It did not answer the last probe, or nobody listened when a request came.
+    Down,
+    /// It has come back, but goes up and down too often to be trusted yet.
+    Flapping,
+    /// It let a request of this upstream hang.
+    Silent,
+    /// It sent wrong bytes.
+    Corrupt,
+    /// It answered this upstream's requests with errors.
+    Refusing,
+}
+
+/// One cache at one address: after a change of address it has to prove itself anew.
+type CacheId = (String, String);
+
+fn id(cache: &CacheRef) -> CacheId {
+    (cache.name.clone(), cache.url.clone())
+}
+
+#[derive(Debug, Default)]
+struct CacheHealth {
+    answered: bool,
+    up: bool,
+    flap: Penalty,
+    corrupt: Penalty,
+}
+
+#[derive(Debug, Default)]
+struct PairHealth {
+    silent: Penalty,
+    refused: Penalty,
+    refusals: u32,
+}
+
+/// Everything observed so far of the caches of one plan.
+#[derive(Debug, Default)]
+pub struct Observations {
+    caches: HashMap<CacheId, CacheHealth>,
+    pairs: HashMap<(String, CacheId), PairHealth>,
+}
+
+impl Observations {
+    /// A probe was answered as it should, or not. True when that is news.
+    pub fn probed(&mut self, cache: &CacheRef, answered: bool, now: Instant) -> bool {
+        let health = self.caches.entry(id(cache)).or_default();
+        let was_up = health.up;
+        if answered {
+            health.answered = true;
+            health.up = true;
+        } else {
+            health.down(now);
+        }
+        was_up != answered
+    }
+
+    /// A request of `upstream` to `cache` ended.
+    pub fn observed(&mut self, upstream: &str, cache: &CacheRef, outcome: Outcome, now: Instant) {
+        let pair = self.pairs.entry((upstream.to_owned(), id(cache))).or_default();
+        match outcome {
+            Outcome::Ok => pair.refusals = 0,
+            // The upstream behind it is sick; the gateway remembers the digest.
+            Outcome::Short => {}
+            Outcome::Silent => pair.silent.strike(now, SILENT),
+            Outcome::Refused => {
+                pair.refusals += 1;
+                if pair.refusals >= REFUSALS {
+                    pair.refusals = 0;
+                    pair.refused.strike(now, REFUSED);
+                }
+            }
+            Outcome::Unreachable => self.caches.entry(id(cache)).or_default().down(now),
+            Outcome::Corrupt => {
+                let health = self.caches.entry(id(cache)).or_default();
+                health.corrupt.strike(now, CORRUPT);
+            }
+        }
+    }
+
+    /// Whether `cache` may be used for `upstream`, and if not, why.
+    pub fn usable(&self, upstream: &str, cache: &CacheRef, now: Instant) -> Result<(), Why> {
+        let id = id(cache);
+        let health = self
+            .caches
+            .get(&id)
+            .filter(|health| health.answered)
+            .ok_or(Why::Unproven)?;
+        let pair = self.pairs.get(&(upstream.to_owned(), id));
+        let faults = [
+            (health.corrupt.is_active(now), Why::Corrupt),
+            (!health.up, Why::Down),
+            (health.flap.is_active(now), Why::Flapping),
+            (pair.is_some_and(|pair| pair.silent.is_active(now)), Why::Silent),
+            (pair.is_some_and(|pair| pair.refused.is_active(now)), Why::Refusing),
+        ];
+        faults
+            .into_iter()
+            .find(|(active, _)| *active)
+            .map_or(Ok(()), |(_, why)| Err(why))
+    }
+
+    /// Forgets caches that `plan` does not name.
+    pub fn retain(&mut self, plan: &Plan) {
+        let known: Vec<CacheId> = plan
+            .upstreams
+            .iter()
+            .flat_map(|upstream| &upstream.caches)
+            .map(id)
+            .collect();
+        self.caches.retain(|id, _| known.contains(id));
+        self.pairs
+            .retain(|(upstream, id), _| known.contains(id) && plan.upstream(upstream).is_some());
+    }
+}
+
+impl CacheHealth {
+    fn down(&mut self, now: Instant) {
+        // Only the step from up to down counts as a flap, not each probe that finds it down still.
+        if std::mem::take(&mut self.up) {
+            self.flap.strike(now, FLAP);
+        }
+    }
+}
