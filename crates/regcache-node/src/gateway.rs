@@ -52,7 +52,7 @@ pub struct GatewayLimits {
     pub remembered: usize,
     /// Connections at a time; one more is closed as soon as it is accepted.
     pub connections: usize,
-    /// How long a client may take over TLS and over each request's headers, the time between requests included.
+    /// How long a client may take over each request's headers, the time between requests included.
     pub idle: Duration,
     /// How long bodies may go on after the shutdown token. Below the pod's 30 s until SIGKILL.
     pub grace: Duration,

@@ -23,6 +23,9 @@ use super::answer::Gateway;
 /// What hyper may buffer for each connection and direction, bytes.
 pub(super) const BUFFER: usize = 64 * 1024;
 
+/// How long a client may take over TLS; the shutdown waits for it too, since to leave in the middle is an RST.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
 /// How much of a client's unwanted input is read before its connection is closed, bytes.
 const DRAIN: usize = 1024 * 1024;
 
@@ -73,11 +76,7 @@ async fn connection(tcp: TcpStream, acceptor: TlsAcceptor, gateway: Arc<Gateway>
     if let Err(error) = tcp.set_nodelay(true) {
         debug!(%error, "gateway cannot set TCP_NODELAY");
     }
-    let handshake = tokio::select! {
-        handshake = timeout(limits.idle, acceptor.accept(tcp)) => handshake,
-        () = shutdown.cancelled() => return,
-    };
-    let tls = match handshake {
+    let tls = match timeout(HANDSHAKE, acceptor.accept(tcp)).await {
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => return debug!(%error, "gateway's client failed the TLS handshake"),
         Err(_) => return debug!("gateway's client did not finish the TLS handshake"),
