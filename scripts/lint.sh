@@ -12,21 +12,6 @@ check() { # check NAME COMMAND...
   "$@" || { failed+=("$name"); echo "!! $name"; }
 }
 
-# The one copy lies in the chart, and crds/ holds links to it: Helm prints a line for each link that it finds in a chart.
-crds_are_current() {
-  local fresh file status
-  fresh=$(mktemp -d) || return
-  cargo run --quiet --locked --bin regcache-operator -- crds --write "$fresh"
-  status=$?
-  for file in "$fresh"/*.yaml crds/*.yaml; do
-    file=$(basename "$file")
-    if [ ! -L "crds/$file" ] || ! diff -u "crds/$file" "$fresh/$file"; then status=1; fi
-  done
-  rm -rf "$fresh"
-  [ $status = 0 ] || echo "crds/ is not what the code says: run \`make crds\` and commit"
-  return $status
-}
-
 dependencies() {
   local checks=(bans licenses sources)
   # The advisory database is fetched from a host that not every network reaches.
@@ -38,7 +23,6 @@ scripts/deps.sh cc shellcheck helm cargo-deny || exit
 check "cargo fmt" cargo fmt --all --check
 check "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 check "dependencies (cargo deny)" dependencies
-check "crds/ is current" crds_are_current
 check "charts" scripts/charts.sh
 check "shell scripts" shellcheck .ci/run scripts/*.sh
 
