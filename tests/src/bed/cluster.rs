@@ -90,6 +90,12 @@ impl Cluster {
         Ok(())
     }
 
+    /// Lets go of it without cleaning, as a process does that is killed.
+    pub fn abandon(mut self) {
+        interrupt::release(&self.spec.name);
+        self.lock = None;
+    }
+
     /// Takes everything of it away.
     pub fn stop(mut self) -> Result<()> {
         self.take_down()
