@@ -84,6 +84,11 @@ fn denied(message: &str) -> String {
     }
 }
 
+/// True when RBAC stands in the way, and not an admission rule.
+pub fn is_missing_permission(error: &kube::Error) -> bool {
+    status(error).is_some_and(|status| status.is_forbidden() && status.message.contains(" cannot "))
+}
+
 /// An error and its sources, each said once: some (kube's) already repeat their source.
 pub fn chain(error: &(impl std::error::Error + ?Sized)) -> String {
     let mut text = error.to_string();

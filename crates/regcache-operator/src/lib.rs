@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod backoff;
 pub mod cache;
+pub mod changes;
 pub mod cli;
 pub mod context;
 pub mod crds;

@@ -1,0 +1,72 @@
+//! Phase 3: the children as they should be. Pure; a file for each kind.
+
+mod config_map;
+mod deployment;
+mod meta;
+mod service;
+mod volume;
+
+use std::marker::PhantomData;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+use super::engine;
+use super::validate::Site;
+
+/// Children as they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prepared;
+/// Children as the API server has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied;
+
+/// The children of all sites; only applied ones tell anything about the state of the caches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Children<S> {
+    /// One entry for each site.
+    pub sites: Vec<SiteChildren>,
+    state: PhantomData<S>,
+}
+
+/// The children of one site, all of one name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SiteChildren {
+    /// Where nodes reach the cache.
+    pub service: Service,
+    /// The engine's configuration.
+    pub config_map: ConfigMap,
+    /// What is cached.
+    pub volume: PersistentVolumeClaim,
+    /// The cache.
+    pub deployment: Deployment,
+}
+
+impl<S> Children<S> {
+    /// Children in the state `S`.
+    pub(super) fn new(sites: Vec<SiteChildren>) -> Self {
+        Self {
+            sites,
+            state: PhantomData,
+        }
+    }
+}
+
+/// The children of `sites` in `namespace`, to be removed with `owner` except for the volumes.
+pub fn build(
+    sites: &[Site],
+    namespace: &str,
+    owner: Option<&OwnerReference>,
+) -> Result<Children<Prepared>, engine::Error> {
+    let children = sites.iter().map(|site| {
+        let config = engine::of(site.engine).config(site)?;
+        Ok(SiteChildren {
+            service: service::build(site, namespace, owner),
+            config_map: config_map::build(site, &config, namespace, owner),
+            volume: volume::build(site, namespace),
+            deployment: deployment::build(site, &config, namespace, owner),
+        })
+    });
+    Ok(Children::new(children.collect::<Result<_, _>>()?))
+}

@@ -1,0 +1,259 @@
+//! The Deployment: the cache itself.
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
+use k8s_openapi::api::core::v1::{
+    Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, NodeAffinity, NodeSelector,
+    NodeSelectorRequirement, NodeSelectorTerm, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec,
+    PodTemplateSpec, SeccompProfile, SecurityContext, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use sha2::{Digest as _, Sha256};
+
+use super::meta;
+use crate::cache::engine::{self, ConfigFile, METRICS_PORT, PORT};
+use crate::cache::validate::Site;
+
+/// Annotation of the pods: a changed configuration makes a new pod.
+const CONFIG_HASH: &str = "regcache.dev/config-hash";
+/// The user that every engine runs as.
+const USER: i64 = 65532;
+
+pub(super) fn build(site: &Site, config: &ConfigFile, namespace: &str, owner: Option<&OwnerReference>) -> Deployment {
+    let labels = meta::labels(site);
+    let mut hash = hex::encode(Sha256::digest(&config.text));
+    hash.truncate(16);
+    Deployment {
+        metadata: meta::of(site, namespace, owner),
+        spec: Some(DeploymentSpec {
+            replicas: Some(1),
+            revision_history_limit: Some(2),
+            selector: LabelSelector {
+                match_labels: Some(labels.clone()),
+                ..Default::default()
+            },
+            // The volume can be mounted on one node only: the old pod has to go first.
+            strategy: Some(DeploymentStrategy {
+                type_: Some("Recreate".into()),
+                ..Default::default()
+            }),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(labels),
+                    annotations: Some([(CONFIG_HASH.to_owned(), hash)].into()),
+                    ..Default::default()
+                }),
+                spec: Some(pod(site, config)),
+            },
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn pod(site: &Site, config: &ConfigFile) -> PodSpec {
+    let engine = engine::of(site.engine);
+    PodSpec {
+        containers: vec![container(site, config)],
+        affinity: Some(in_region(site)),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            fs_group: Some(USER),
+            // A full walk over a large cache at every start takes minutes.
+            fs_group_change_policy: Some("OnRootMismatch".into()),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".into(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+        termination_grace_period_seconds: Some(engine.termination_grace_seconds()),
+        volumes: Some(vec![
+            Volume {
+                name: "config".into(),
+                config_map: Some(ConfigMapVolumeSource {
+                    name: site.name.clone(),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            },
+            Volume {
+                name: "data".into(),
+                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                    claim_name: site.name.clone(),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            },
+        ]),
+        ..Default::default()
+    }
+}
+
+fn container(site: &Site, config: &ConfigFile) -> Container {
+    let engine = engine::of(site.engine);
+    Container {
+        name: "cache".into(),
+        image: Some(site.image.clone()),
+        image_pull_policy: Some(site.image_pull_policy.clone()),
+        command: Some(engine.command()),
+        env: Some(engine.env()),
+        ports: Some(vec![port("registry", PORT), port("metrics", METRICS_PORT)]),
+        readiness_probe: Some(engine.readiness()),
+        liveness_probe: Some(engine.liveness()),
+        resources: Some(site.resources.clone()),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".into()]),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+        volume_mounts: Some(vec![
+            VolumeMount {
+                name: "config".into(),
+                mount_path: config.directory.into(),
+                read_only: Some(true),
+                ..Default::default()
+            },
+            VolumeMount {
+                name: "data".into(),
+                mount_path: engine.data_directory().into(),
+                ..Default::default()
+            },
+        ]),
+        // The last lines of the log become the reason of a crash that status and `kubectl describe` show.
+        termination_message_policy: Some("FallbackToLogsOnError".into()),
+        ..Default::default()
+    }
+}
+
+fn port(name: &str, number: u16) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.into()),
+        container_port: number.into(),
+        protocol: Some("TCP".into()),
+        ..Default::default()
+    }
+}
+
+/// On a Linux node of the site's region, and nowhere else.
+fn in_region(site: &Site) -> Affinity {
+    let is = |key: &str, value: &str| NodeSelectorRequirement {
+        key: key.into(),
+        operator: "In".into(),
+        values: Some(vec![value.into()]),
+    };
+    let term = NodeSelectorTerm {
+        match_expressions: Some(vec![
+            is(&site.region_label, &site.region),
+            is("kubernetes.io/os", "linux"),
+        ]),
+        ..Default::default()
+    };
+    Affinity {
+        node_affinity: Some(NodeAffinity {
+            required_during_scheduling_ignored_during_execution: Some(NodeSelector {
+                node_selector_terms: vec![term],
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::fixtures::{config_file, labels_json, site};
+    use serde_json::json;
+
+    #[test]
+    fn deployment_runs_the_engine_in_its_region_without_privileges() {
+        let deployment = build(&site(), &config_file(), "caches", None);
+        let expected = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {
+                "name": "rc-upstream-example-here-0", "namespace": "caches",
+                "labels": labels_json(),
+                "annotations": {"regcache.dev/upstream-host": "upstream.example"},
+            },
+            "spec": {
+                "replicas": 1,
+                "revisionHistoryLimit": 2,
+                "selector": {"matchLabels": labels_json()},
+                "strategy": {"type": "Recreate"},
+                "template": {
+                    "metadata": {
+                        "labels": labels_json(),
+                        "annotations": {"regcache.dev/config-hash": "8774ed2c23b3e45c"},
+                    },
+                    "spec": {
+                        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+                            "nodeSelectorTerms": [{"matchExpressions": [
+                                {"key": "example/region", "operator": "In", "values": ["here"]},
+                                {"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]},
+                            ]}],
+                        }}},
+                        "automountServiceAccountToken": false,
+                        "enableServiceLinks": false,
+                        "securityContext": {
+                            "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
+                            "fsGroupChangePolicy": "OnRootMismatch",
+                            "seccompProfile": {"type": "RuntimeDefault"},
+                        },
+                        "terminationGracePeriodSeconds": 40,
+                        "containers": [{
+                            "name": "cache",
+                            "image": "engine:1",
+                            "imagePullPolicy": "IfNotPresent",
+                            "command": ["registry", "serve", "/etc/distribution/config.yml"],
+                            "env": [{"name": "OTEL_TRACES_EXPORTER", "value": "none"}],
+                            "ports": [
+                                {"name": "registry", "containerPort": 5000, "protocol": "TCP"},
+                                {"name": "metrics", "containerPort": 5001, "protocol": "TCP"},
+                            ],
+                            "readinessProbe": {
+                                "httpGet": {"path": "/", "port": 5000},
+                                "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3,
+                            },
+                            "livenessProbe": {
+                                "httpGet": {"path": "/debug/health", "port": 5001},
+                                "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6,
+                            },
+                            "resources": {"limits": {"memory": "1Gi"}},
+                            "securityContext": {
+                                "allowPrivilegeEscalation": false,
+                                "readOnlyRootFilesystem": true,
+                                "capabilities": {"drop": ["ALL"]},
+                            },
+                            "terminationMessagePolicy": "FallbackToLogsOnError",
+                            "volumeMounts": [
+                                {"name": "config", "mountPath": "/etc/distribution", "readOnly": true},
+                                {"name": "data", "mountPath": "/var/lib/registry"},
+                            ],
+                        }],
+                        "volumes": [
+                            {"name": "config", "configMap": {"name": "rc-upstream-example-here-0"}},
+                            {"name": "data", "persistentVolumeClaim": {"claimName": "rc-upstream-example-here-0"}},
+                        ],
+                    },
+                },
+            },
+        });
+        assert_json_diff::assert_json_eq!(serde_json::to_value(deployment).unwrap(), expected);
+    }
+
+    #[test]
+    fn another_configuration_makes_another_pod() {
+        let mut other = config_file();
+        other.text.push_str("b: 2\n");
+        let template = |config: &ConfigFile| build(&site(), config, "caches", None).spec.unwrap().template;
+        assert_ne!(template(&config_file()), template(&other));
+    }
+}

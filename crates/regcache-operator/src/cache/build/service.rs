@@ -1,0 +1,67 @@
+//! The Service: the address that plans name.
+
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::meta;
+use crate::cache::engine::{METRICS_PORT, PORT};
+use crate::cache::validate::Site;
+
+pub(super) fn build(site: &Site, namespace: &str, owner: Option<&OwnerReference>) -> Service {
+    Service {
+        metadata: meta::of(site, namespace, owner),
+        spec: Some(ServiceSpec {
+            type_: Some("ClusterIP".into()),
+            selector: Some(meta::labels(site)),
+            ports: Some(vec![port("registry", PORT), port("metrics", METRICS_PORT)]),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn port(name: &str, number: u16) -> ServicePort {
+    ServicePort {
+        name: Some(name.into()),
+        port: number.into(),
+        target_port: Some(IntOrString::String(name.into())),
+        protocol: Some("TCP".into()),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::fixtures::{labels_json, owner, site};
+    use serde_json::json;
+
+    #[test]
+    fn service_selects_the_pods_of_its_site_only() {
+        let service = build(&site(), "caches", Some(&owner()));
+        assert_eq!(
+            serde_json::to_value(service).unwrap(),
+            json!({
+                "apiVersion": "v1", "kind": "Service",
+                "metadata": {
+                    "name": "rc-upstream-example-here-0", "namespace": "caches",
+                    "labels": labels_json(),
+                    "annotations": {"regcache.dev/upstream-host": "upstream.example"},
+                    "ownerReferences": [{
+                        "apiVersion": "regcache.dev/v1alpha1", "kind": "RegistryCache", "name": "owner", "uid": "owner-uid",
+                        "controller": true, "blockOwnerDeletion": true,
+                    }],
+                },
+                "spec": {
+                    "type": "ClusterIP",
+                    "selector": labels_json(),
+                    "ports": [
+                        {"name": "registry", "port": 5000, "targetPort": "registry", "protocol": "TCP"},
+                        {"name": "metrics", "port": 5001, "targetPort": "metrics", "protocol": "TCP"},
+                    ],
+                },
+            })
+        );
+    }
+}

@@ -1,0 +1,78 @@
+//! The program in a cache pod, behind a trait: what it can do, and how it is configured and started.
+
+pub mod distribution;
+
+use k8s_openapi::api::core::v1::{EnvVar, Probe};
+
+use super::validate::Site;
+
+/// What an engine can do. Plans and sites are made accordingly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent capabilities, each asked for by its name"
+)]
+pub struct Capabilities {
+    /// One process serves several upstreams: one cache for each region, and not one for each upstream too.
+    pub several_upstreams: bool,
+    /// It picks the upstream by containerd's `?ns=`.
+    pub ns: bool,
+    /// It has a blob to probe it with.
+    pub probe_blob: bool,
+    /// It keeps what the nodes' helpers report with their probes.
+    pub node_table: bool,
+}
+
+/// Port that nodes pull from.
+pub const PORT: u16 = 5000;
+/// Port of metrics and health.
+pub const METRICS_PORT: u16 = 5001;
+
+/// An engine's configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFile {
+    /// Its directory in the container.
+    pub directory: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// Its content.
+    pub text: String,
+}
+
+/// A configuration cannot be written: a defect of this program.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the configuration of cache {site}")]
+pub struct Error {
+    /// The cache.
+    pub site: String,
+    /// Why.
+    #[source]
+    pub source: serde_yaml::Error,
+}
+
+/// The program in a cache pod.
+pub trait Engine: Sync {
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+    /// Its configuration for `site`.
+    fn config(&self, site: &Site) -> Result<ConfigFile, Error>;
+    /// What the container runs.
+    fn command(&self) -> Vec<String>;
+    /// Its environment.
+    fn env(&self) -> Vec<EnvVar>;
+    /// Where its volume is mounted.
+    fn data_directory(&self) -> &'static str;
+    /// Serves pulls.
+    fn readiness(&self) -> Probe;
+    /// Still works.
+    fn liveness(&self) -> Probe;
+    /// Seconds that it may take to end after SIGTERM.
+    fn termination_grace_seconds(&self) -> i64;
+}
+
+/// The engine of that name.
+pub fn of(engine: regcache_api::Engine) -> &'static dyn Engine {
+    match engine {
+        regcache_api::Engine::Distribution => &distribution::Distribution,
+    }
+}
