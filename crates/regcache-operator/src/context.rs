@@ -144,6 +144,11 @@ impl Ctx {
 
     /// Logs and counts a failed run, and says when to try again: what a controller's `error_policy` returns.
     pub fn failed(&self, controller: &'static str, name: &str, error: &impl Classify) -> Action {
+        Action::requeue(self.retry_after(controller, name, error))
+    }
+
+    /// Logs and counts a failed run, and says how long to wait before the next.
+    pub fn retry_after(&self, controller: &'static str, name: &str, error: &impl Classify) -> Duration {
         let (reason, class) = (error.reason(), error.class());
         self.metrics.failed(controller, reason);
         let delay = self.backoff.failed(&format!("{controller}/{name}"), class);
@@ -157,6 +162,6 @@ impl Ctx {
             "{}",
             error.words()
         );
-        Action::requeue(delay)
+        delay
     }
 }

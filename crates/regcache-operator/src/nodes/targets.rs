@@ -1,0 +1,135 @@
+//! Phase 3, pure: what each place's plan should be in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regcache_api::{NodesMode, RegistryCache, UpstreamSpec, names};
+use regcache_mirror::plan::{CacheRef, Mode, Plan, UpstreamPlan};
+use regcache_mirror::rank::{Place, rank};
+
+use super::validate::Facts;
+use crate::cache::engine;
+use crate::resolve;
+
+/// What one place should come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// The plan in the end.
+    pub plan: Plan,
+    /// Some live RegistryCache names the place's region: it has helpers.
+    pub wanted: bool,
+    /// All of them are paused: nothing but what protects pulls is written here.
+    pub frozen: bool,
+}
+
+/// The target of every place that has nodes or a plan or helpers.
+///
+/// A place that has lost its nodes keeps its plan and its DaemonSet (of no pods) as long as a spec names its region,
+/// like the caches: so an empty list of nodes, whatever its cause, removes nothing.
+pub fn targets(registry_caches: &[RegistryCache], unreadable: bool, facts: &Facts) -> BTreeMap<Place, Target> {
+    let known = facts.rollouts.keys().chain(&facts.staffed);
+    let places: BTreeSet<&Place> = known.chain(&facts.populated).collect();
+    let mut targets = BTreeMap::new();
+    for place in places {
+        let target = target(place, registry_caches, unreadable, facts);
+        // Nobody's nodes are not ours to staff; what is there already has to be taken away in order.
+        if target.wanted || facts.rollouts.contains_key(place) || facts.staffed.contains(place) {
+            targets.insert(place.clone(), target);
+        }
+    }
+    targets
+}
+
+fn target(place: &Place, registry_caches: &[RegistryCache], unreadable: bool, facts: &Facts) -> Target {
+    let concerned: Vec<&RegistryCache> = registry_caches
+        .iter()
+        .filter(|one| one.metadata.deletion_timestamp.is_none() && resolve::nodes_mode(one) != NodesMode::Off)
+        .filter(|one| one.spec.regions.iter().any(|region| region.name == place.region))
+        .collect();
+    let mut upstreams: BTreeMap<String, UpstreamPlan> = BTreeMap::new();
+    for registry_cache in &concerned {
+        for upstream in &registry_cache.spec.upstreams {
+            let owner = resolve::owner(&upstream.host, registry_caches);
+            if owner.is_some_and(|owner| std::ptr::eq(owner, *registry_cache)) && !resolve::is_stopped(registry_cache) {
+                let entry = if resolve::is_paused(registry_cache) {
+                    current(place, &upstream.host, facts).cloned()
+                } else {
+                    entry(place, registry_cache, upstream, facts)
+                };
+                upstreams.extend(entry.map(|entry| (upstream.host.clone(), entry)));
+            }
+        }
+    }
+    if unreadable {
+        let ownerless = |host: &str| resolve::owner(host, registry_caches).is_none();
+        for kept in everything(place, facts).filter(|kept| ownerless(&kept.host)) {
+            upstreams.entry(kept.host.clone()).or_insert_with(|| kept.clone());
+        }
+    }
+    Target {
+        plan: Plan {
+            upstreams: upstreams.into_values().collect(),
+        },
+        wanted: !concerned.is_empty() || unreadable,
+        frozen: concerned.iter().all(|one| resolve::is_paused(one)),
+    }
+}
+
+/// An upstream's entry; none while there is no cache to name.
+fn entry(place: &Place, owner: &RegistryCache, upstream: &UpstreamSpec, facts: &Facts) -> Option<UpstreamPlan> {
+    let engine = owner
+        .spec
+        .cache
+        .as_ref()
+        .and_then(|cache| cache.engine)
+        .unwrap_or_default();
+    let sites = owner.spec.regions.iter().filter_map(|region| {
+        let name = names::site(&owner_name(owner), &region.name, &upstream.host);
+        let known = everything(place, facts)
+            .filter(|entry| entry.host == upstream.host)
+            .find_map(|entry| entry.caches.iter().find(|cache| cache.name == name));
+        let cache = facts.caches.get(&name);
+        let address = cache.and_then(|cache| cache.url.clone());
+        // Once in, it stays through outages: the helpers see for themselves and ask upstream meanwhile.
+        let url = match known {
+            Some(known) => address.unwrap_or_else(|| known.url.clone()),
+            None => address.filter(|_| cache.is_some_and(|cache| cache.available))?,
+        };
+        Some(CacheRef {
+            name,
+            url,
+            region: region.name.clone(),
+            ns: engine::of(engine).capabilities().ns,
+        })
+    });
+    let caches = rank(place, &sites.collect::<Vec<_>>());
+    (!caches.is_empty()).then(|| UpstreamPlan {
+        host: upstream.host.clone(),
+        server: resolve::upstream_url(upstream),
+        mode: match resolve::nodes_mode(owner) {
+            NodesMode::Observe => Mode::Observe,
+            NodesMode::Enforce | NodesMode::Off => Mode::Enforce,
+        },
+        caches,
+    })
+}
+
+fn owner_name(owner: &RegistryCache) -> String {
+    owner.metadata.name.clone().unwrap_or_default()
+}
+
+/// What the place's plan says of `host` now: its newest word on it.
+fn current<'a>(place: &Place, host: &'a str, facts: &'a Facts) -> Option<&'a UpstreamPlan> {
+    everything(place, facts).find(|entry| entry.host == host)
+}
+
+/// All entries of the place's plan, the canary's first.
+fn everything<'a>(place: &Place, facts: &'a Facts) -> impl Iterator<Item = &'a UpstreamPlan> {
+    let file = facts.rollouts.get(place).map(|rollout| &rollout.file);
+    let plans = file
+        .into_iter()
+        .flat_map(|file| file.canary.iter().chain([&file.stable]));
+    plans.flat_map(|plan| &plan.upstreams)
+}
+
+#[cfg(test)]
+mod tests;
