@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use regcache_mirror::plan::{CacheRef, Plan};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::metrics::Metrics;
@@ -21,7 +22,7 @@ mod probe;
 #[cfg(test)]
 mod tests;
 
-pub use observations::{Observations, Why};
+pub use observations::{Observations, Probed, Why};
 pub use probe::{Probe, ProbeError};
 
 /// Time from one probe of a cache to the next.
@@ -82,7 +83,8 @@ impl Tracker {
     }
 
     fn probed(&self, cache: &CacheRef, result: &Result<(), ProbeError>) {
-        let news = self.state().observations.probed(cache, result.is_ok(), Instant::now());
+        let probed = result.as_ref().err().map_or(Probed::Answered, ProbeError::probed);
+        let news = self.state().observations.probed(cache, probed, Instant::now());
         self.metrics.probed(&cache.name, result.is_ok());
         if news {
             self.changed.notify_one();
@@ -146,30 +148,36 @@ fn describe(why: Why) -> &'static str {
 }
 
 /// Probes the caches of the current plan until `shutdown`; each cache by a task of its own, so that a slow one delays
-/// nobody.
+/// nobody. Returns early when such a task has panicked: a cache that nobody asks any more would count as well for ever.
 pub async fn run(tracker: Arc<Tracker>, mut plans: watch::Receiver<Option<Arc<Plan>>>, shutdown: CancellationToken) {
-    let mut probes: HashMap<(String, String), DropGuard> = HashMap::new();
+    let mut known: HashMap<(String, String), DropGuard> = HashMap::new();
+    let mut probes = JoinSet::new();
     loop {
         let plan = plans.borrow_and_update().clone();
         if let Some(plan) = plan {
             tracker.set_plan(Arc::clone(&plan));
             let caches = || plan.upstreams.iter().flat_map(|upstream| &upstream.caches);
-            probes.retain(|key, _| caches().any(|cache| (&cache.name, &cache.url) == (&key.0, &key.1)));
+            known.retain(|key, _| caches().any(|cache| (&cache.name, &cache.url) == (&key.0, &key.1)));
             for cache in caches() {
-                probes
-                    .entry((cache.name.clone(), cache.url.clone()))
-                    .or_insert_with(|| {
-                        let token = shutdown.child_token();
-                        tokio::spawn(probe_for_ever(Arc::clone(&tracker), cache.clone(), token.clone()));
-                        token.drop_guard()
-                    });
+                known.entry((cache.name.clone(), cache.url.clone())).or_insert_with(|| {
+                    let token = shutdown.child_token();
+                    probes.spawn(probe_for_ever(Arc::clone(&tracker), cache.clone(), token.clone()));
+                    token.drop_guard()
+                });
             }
         }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            changed = plans.changed() => if changed.is_err() {
-                shutdown.cancelled().await;
-                return;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                changed = plans.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return shutdown.cancelled().await,
+                },
+                // Those whose cache left the plan end well.
+                Some(ended) = probes.join_next(), if !probes.is_empty() => if let Err(error) = ended {
+                    tracing::error!(%error, "the probes of a cache ended by themselves");
+                    return;
+                },
             }
         }
     }

@@ -53,7 +53,8 @@ impl Supervisor {
                 () = sleep(RETRY) => {}
             }
         }
-        set(&state, Gateway::Down("the helper is stopping".into()));
+        tracing::info!("the gateway has stopped");
+        state.send_replace(Gateway::Down("the helper is stopping".into()));
     }
 
     async fn serve(&self, listener: TcpListener, state: &watch::Sender<Gateway>, shutdown: &CancellationToken) {

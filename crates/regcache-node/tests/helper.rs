@@ -193,27 +193,6 @@ async fn a_taken_port_is_said_and_nothing_is_published() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_next_run_after_a_kill_takes_over() {
-    let node = Node::new();
-    let cache = cache().await;
-    node.plan(vec![upstream("a", &cache), upstream("b", &cache)]);
-    let first = node.start();
-    let before = node.until("ready", |state| state.ready).await;
-    // As SIGKILL does: nothing is tidied up.
-    first.task.abort();
-    first.shutdown.cancel();
-    assert!(first.task.await.unwrap_err().is_cancelled());
-    node.plan(vec![upstream("a", &cache)]);
-    let second = node.start();
-    let ready = |state: &State| state.ready && state.instance != before.instance;
-    node.until("ready again", ready).await;
-    assert!(node.has("a") && !node.has("b"));
-    node.live().await.unwrap();
-    second.stop().await;
-    assert!(!node.has("a"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_cache_that_dies_later_changes_nothing_and_ready_stays() {
     let node = Node::new();
     let cache = cache().await;

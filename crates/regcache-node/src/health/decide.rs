@@ -21,13 +21,14 @@ mod tests {
     use regcache_mirror::plan::Mode;
     use rstest::rstest;
 
+    use super::super::observations::Probed::{self, Answered, Gone, Late};
     use super::*;
     use crate::router::Outcome::{self, Corrupt, Ok, Refused, Short, Silent, Unreachable};
 
     /// One thing that happens to cache `a`, and when, in milliseconds after the start.
     #[derive(Clone, Copy, Debug)]
     enum Event {
-        Probe(bool),
+        Probe(Probed),
         Seen(Outcome),
         /// For another upstream that the same cache serves.
         SeenElsewhere(Outcome),
@@ -59,7 +60,7 @@ mod tests {
         let plan = upstream();
         let cache = &plan.caches[which];
         match event {
-            Probe(answered) => drop(observations.probed(cache, answered, now)),
+            Probe(probed) => drop(observations.probed(cache, probed, now)),
             Seen(outcome) => observations.observed(&plan.host, cache, outcome, now),
             SeenElsewhere(outcome) => observations.observed("ghcr.io", cache, outcome, now),
         }
@@ -76,44 +77,48 @@ mod tests {
     #[rstest]
     #[case::never_probed(&[], 0, "b")]
     #[case::real_traffic_proves_nothing_before_a_probe(&[(0, Seen(Ok))], 0, "b")]
-    #[case::answered(&[(0, Probe(true))], 0, "ab")]
-    #[case::first_probe_failed(&[(0, Probe(false))], 0, "b")]
-    #[case::first_probe_failed_costs_no_back_off(&[(0, Probe(false)), (10, Probe(true))], 10, "ab")]
-    #[case::probe_lost(&[(0, Probe(true)), (2000, Probe(false))], 2000, "b")]
-    #[case::back_within_its_back_off(&[(0, Probe(true)), (2000, Probe(false)), (2900, Probe(true))], 2900, "b")]
-    #[case::back_after_it(&[(0, Probe(true)), (2000, Probe(false)), (2900, Probe(true))], 3000, "ab")]
-    #[case::refused_connection(&[(0, Probe(true)), (100, Seen(Unreachable))], 100, "b")]
-    #[case::nothing_but_a_probe_brings_it_back(&[(0, Probe(true)), (100, Seen(Unreachable))], 3_600_000, "b")]
+    #[case::answered(&[(0, Probe(Answered))], 0, "ab")]
+    #[case::first_probe_failed(&[(0, Probe(Gone))], 0, "b")]
+    #[case::first_probe_failed_costs_no_back_off(&[(0, Probe(Gone)), (10, Probe(Answered))], 10, "ab")]
+    #[case::probe_lost(&[(0, Probe(Answered)), (2000, Probe(Gone))], 2000, "b")]
+    #[case::back_within_its_back_off(&[(0, Probe(Answered)), (2000, Probe(Gone)), (2900, Probe(Answered))], 2900, "b")]
+    #[case::back_after_it(&[(0, Probe(Answered)), (2000, Probe(Gone)), (2900, Probe(Answered))], 3000, "ab")]
+    #[case::one_late_answer(&[(0, Probe(Answered)), (2000, Probe(Late))], 2000, "ab")]
+    #[case::two_late_answers(&[(0, Probe(Answered)), (2000, Probe(Late)), (6000, Probe(Late))], 6000, "b")]
+    #[case::two_late_answers_not_in_a_row(
+        &[(0, Probe(Answered)), (2000, Probe(Late)), (4000, Probe(Answered)), (6000, Probe(Late))], 6000, "ab")]
+    #[case::refused_connection(&[(0, Probe(Answered)), (100, Seen(Unreachable))], 100, "b")]
+    #[case::nothing_but_a_probe_brings_it_back(&[(0, Probe(Answered)), (100, Seen(Unreachable))], 3_600_000, "b")]
     #[case::second_fall_in_a_row_lasts_longer(
-        &[(0, Probe(true)), (100, Seen(Unreachable)), (2000, Probe(true)), (2100, Seen(Unreachable)),
-          (3000, Probe(true))], 4099, "b")]
+        &[(0, Probe(Answered)), (100, Seen(Unreachable)), (2000, Probe(Answered)), (2100, Seen(Unreachable)),
+          (3000, Probe(Answered))], 4099, "b")]
     #[case::and_ends(
-        &[(0, Probe(true)), (100, Seen(Unreachable)), (2000, Probe(true)), (2100, Seen(Unreachable)),
-          (3000, Probe(true))], 4100, "ab")]
-    #[case::silent(&[(0, Probe(true)), (100, Seen(Silent))], 100, "b")]
-    #[case::probes_do_not_end_silence_early(&[(0, Probe(true)), (100, Seen(Silent)), (60_000, Probe(true))], 60_000, "b")]
-    #[case::silence_is_over_after_a_minute(&[(0, Probe(true)), (100, Seen(Silent))], 60_100, "ab")]
+        &[(0, Probe(Answered)), (100, Seen(Unreachable)), (2000, Probe(Answered)), (2100, Seen(Unreachable)),
+          (3000, Probe(Answered))], 4100, "ab")]
+    #[case::silent(&[(0, Probe(Answered)), (100, Seen(Silent))], 100, "b")]
+    #[case::probes_do_not_end_silence_early(&[(0, Probe(Answered)), (100, Seen(Silent)), (60_000, Probe(Answered))], 60_000, "b")]
+    #[case::silence_is_over_after_a_minute(&[(0, Probe(Answered)), (100, Seen(Silent))], 60_100, "ab")]
     #[case::second_silence_lasts_two(
-        &[(0, Probe(true)), (0, Seen(Silent)), (60_000, Seen(Silent))], 179_999, "b")]
+        &[(0, Probe(Answered)), (0, Seen(Silent)), (60_000, Seen(Silent))], 179_999, "b")]
     #[case::four_pulls_tell_of_one_silence(
-        &[(0, Probe(true)), (0, Seen(Silent)), (1, Seen(Silent)), (2, Seen(Silent)), (3, Seen(Silent))], 60_000, "ab")]
-    #[case::silence_counts_for_its_upstream_only(&[(0, Probe(true)), (0, SeenElsewhere(Silent))], 0, "ab")]
-    #[case::corrupt(&[(0, Probe(true)), (0, Seen(Corrupt)), (299_000, Probe(true))], 299_999, "b")]
-    #[case::corrupt_counts_for_all_upstreams(&[(0, Probe(true)), (0, SeenElsewhere(Corrupt))], 0, "b")]
-    #[case::corrupt_for_five_minutes(&[(0, Probe(true)), (0, Seen(Corrupt))], 300_000, "ab")]
-    #[case::second_corruption_lasts_ten(&[(0, Probe(true)), (0, Seen(Corrupt)), (300_000, Seen(Corrupt))], 899_999, "b")]
-    #[case::short_says_nothing_of_the_cache(&[(0, Probe(true)), (0, Seen(Short)), (0, Seen(Short))], 0, "ab")]
-    #[case::two_errors(&[(0, Probe(true)), (0, Seen(Refused)), (0, Seen(Refused))], 0, "ab")]
-    #[case::three_errors(&[(0, Probe(true)), (0, Seen(Refused)), (0, Seen(Refused)), (0, Seen(Refused))], 9_999, "b")]
-    #[case::ten_seconds_later(&[(0, Probe(true)), (0, Seen(Refused)), (0, Seen(Refused)), (0, Seen(Refused))], 10_000, "ab")]
+        &[(0, Probe(Answered)), (0, Seen(Silent)), (1, Seen(Silent)), (2, Seen(Silent)), (3, Seen(Silent))], 60_000, "ab")]
+    #[case::silence_counts_for_its_upstream_only(&[(0, Probe(Answered)), (0, SeenElsewhere(Silent))], 0, "ab")]
+    #[case::corrupt(&[(0, Probe(Answered)), (0, Seen(Corrupt)), (299_000, Probe(Answered))], 299_999, "b")]
+    #[case::corrupt_counts_for_all_upstreams(&[(0, Probe(Answered)), (0, SeenElsewhere(Corrupt))], 0, "b")]
+    #[case::corrupt_for_five_minutes(&[(0, Probe(Answered)), (0, Seen(Corrupt))], 300_000, "ab")]
+    #[case::second_corruption_lasts_ten(&[(0, Probe(Answered)), (0, Seen(Corrupt)), (300_000, Seen(Corrupt))], 899_999, "b")]
+    #[case::short_says_nothing_of_the_cache(&[(0, Probe(Answered)), (0, Seen(Short)), (0, Seen(Short))], 0, "ab")]
+    #[case::two_errors(&[(0, Probe(Answered)), (0, Seen(Refused)), (0, Seen(Refused))], 0, "ab")]
+    #[case::three_errors(&[(0, Probe(Answered)), (0, Seen(Refused)), (0, Seen(Refused)), (0, Seen(Refused))], 9_999, "b")]
+    #[case::ten_seconds_later(&[(0, Probe(Answered)), (0, Seen(Refused)), (0, Seen(Refused)), (0, Seen(Refused))], 10_000, "ab")]
     #[case::three_errors_not_in_a_row(
-        &[(0, Probe(true)), (0, Seen(Refused)), (0, Seen(Refused)), (0, Seen(Ok)), (0, Seen(Refused))], 0, "ab")]
+        &[(0, Probe(Answered)), (0, Seen(Refused)), (0, Seen(Refused)), (0, Seen(Ok)), (0, Seen(Refused))], 0, "ab")]
     #[case::errors_count_for_their_upstream_only(
-        &[(0, Probe(true)), (0, SeenElsewhere(Refused)), (0, SeenElsewhere(Refused)), (0, Seen(Refused))], 0, "ab")]
+        &[(0, Probe(Answered)), (0, SeenElsewhere(Refused)), (0, SeenElsewhere(Refused)), (0, Seen(Refused))], 0, "ab")]
     fn order_after(#[case] events: &[(u64, Event)], #[case] at: u64, #[case] expected: &str) {
         let start = Instant::now();
         let mut observations = Observations::default();
-        apply(&mut observations, B, Probe(true), start);
+        apply(&mut observations, B, Probe(Answered), start);
         for (millis, event) in events {
             apply(&mut observations, A, *event, start + Duration::from_millis(*millis));
         }
@@ -129,7 +134,7 @@ mod tests {
     fn a_new_address_has_to_prove_itself() {
         let now = Instant::now();
         let mut observations = Observations::default();
-        apply(&mut observations, A, Probe(true), now);
+        apply(&mut observations, A, Probe(Answered), now);
         let mut plan = upstream();
         plan.caches[A].url = "http://elsewhere:5000".into();
         assert!(order(&plan, &observations, now).is_empty());
@@ -138,7 +143,7 @@ mod tests {
     fn event() -> impl Strategy<Value = Event> {
         let outcome = prop::sample::select(vec![Ok, Unreachable, Silent, Short, Refused, Corrupt]);
         prop_oneof![
-            any::<bool>().prop_map(Probe),
+            prop::sample::select(vec![Answered, Late, Gone]).prop_map(Probe),
             outcome.clone().prop_map(Seen),
             outcome.prop_map(SeenElsewhere),
         ]
@@ -158,8 +163,8 @@ mod tests {
                 now += Duration::from_millis(later);
                 apply(&mut observations, which, event, now);
                 match event {
-                    Probe(answered) => gone[which] = !answered,
-                    Seen(Unreachable) | SeenElsewhere(Unreachable) => gone[which] = true,
+                    Probe(Answered) => gone[which] = false,
+                    Probe(Gone) | Seen(Unreachable) | SeenElsewhere(Unreachable) => gone[which] = true,
                     _ => {}
                 }
                 let order = names(&observations, now);
@@ -181,8 +186,8 @@ mod tests {
                 now += Duration::from_millis(later);
                 apply(&mut observations, which, event, now);
             }
-            apply(&mut observations, A, Probe(true), now);
-            apply(&mut observations, B, Probe(true), now);
+            apply(&mut observations, A, Probe(Answered), now);
+            apply(&mut observations, B, Probe(Answered), now);
             prop_assert_eq!(names(&observations, now + Duration::from_secs(3600)), "ab");
         }
     }

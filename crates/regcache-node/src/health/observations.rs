@@ -27,12 +27,26 @@ const fn terms(first: u64, most: u64, forgotten: u64) -> Terms {
     }
 }
 
+/// Late answers to probes in a row after which a cache counts as gone: a single one may be a burst or a lost packet.
+const LATE: u32 = 2;
+
+/// How a probe went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// As it should.
+    Answered,
+    /// No connection or no answer in time.
+    Late,
+    /// Nobody there, or somebody who says that it cannot.
+    Gone,
+}
+
 /// Why a cache is not used now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Why {
     /// It has never answered a probe.
     Unproven,
-    /// It did not answer the last probe, or nobody listened when a request came.
+    /// It did not answer the last probes, or nobody listened when a request came.
     Down,
     /// It has come back, but goes up and down too often to be trusted yet.
     Flapping,
@@ -55,6 +69,7 @@ fn id(cache: &CacheRef) -> CacheId {
 struct CacheHealth {
     answered: bool,
     up: bool,
+    late: u32,
     flap: Penalty,
     corrupt: Penalty,
 }
@@ -74,17 +89,25 @@ pub struct Observations {
 }
 
 impl Observations {
-    /// A probe was answered as it should, or not. True when that is news.
-    pub fn probed(&mut self, cache: &CacheRef, answered: bool, now: Instant) -> bool {
+    /// A probe ended. True when it changes whether the cache counts as there.
+    pub fn probed(&mut self, cache: &CacheRef, probed: Probed, now: Instant) -> bool {
         let health = self.caches.entry(id(cache)).or_default();
         let was_up = health.up;
-        if answered {
-            health.answered = true;
-            health.up = true;
-        } else {
-            health.down(now);
+        match probed {
+            Probed::Answered => {
+                health.answered = true;
+                health.up = true;
+                health.late = 0;
+            }
+            Probed::Late => {
+                health.late = health.late.saturating_add(1);
+                if health.late >= LATE {
+                    health.down(now);
+                }
+            }
+            Probed::Gone => health.down(now),
         }
-        was_up != answered
+        was_up != health.up
     }
 
     /// A request of `upstream` to `cache` ended.

@@ -10,6 +10,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::observations::Probed;
+
 /// Longer than any way inside a region takes; the gateway's own limit is the same.
 const CONNECT: Duration = Duration::from_secs(1);
 /// For a whole small answer.
@@ -43,6 +45,16 @@ pub enum ProbeError {
     /// Its answer was far longer than a probe's is.
     #[error("unreadable answer")]
     Body,
+}
+
+impl ProbeError {
+    /// What it says of the cache.
+    pub fn probed(&self) -> Probed {
+        match self {
+            Self::TimeOut { .. } => Probed::Late,
+            _ => Probed::Gone,
+        }
+    }
 }
 
 /// A cache's address and the connection kept to it.
