@@ -17,7 +17,9 @@
 //! | 10.77.0.200 … 250 | the internet: `images.test`, `other.test`, and what a test adds |
 //! | 10.78.0.0/16 | services |
 
+pub mod build;
 pub mod cluster;
+pub mod faulty;
 pub mod http;
 pub mod images;
 pub mod internet;

@@ -2,4 +2,5 @@
 
 pub mod bed;
 pub mod fake_api;
+pub mod faulty;
 pub mod push;

@@ -148,26 +148,34 @@ current-context: bed
     )
 }
 
-/// Names of the internet and of services; every other name does not exist, at once, instead of after a time-out.
+/// Names of services and of the internet; every other name does not exist, at once, instead of after a time-out.
+/// A block for each, since CoreDNS would ask `template` before `hosts` and `kubernetes`.
 fn corefile(work: &Path) -> String {
     format!(
-        ".:53 {{
-  bind {}
+        "cluster.local:53 in-addr.arpa:53 {{
+  bind {dns}
   kubernetes cluster.local in-addr.arpa {{
     kubeconfig {work}/admin.kubeconfig bed
     ttl 1
   }}
+  errors
+}}
+test:53 {{
+  bind {dns}
   hosts {work}/internet.hosts {{
     ttl 1
-    fallthrough
   }}
+  errors
+}}
+.:53 {{
+  bind {dns}
   template ANY ANY {{
     rcode NXDOMAIN
   }}
   errors
 }}
 ",
-        names::DNS,
+        dns = names::DNS,
         work = work.display()
     )
 }
