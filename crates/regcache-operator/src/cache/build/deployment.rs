@@ -191,7 +191,7 @@ mod tests {
                 "template": {
                     "metadata": {
                         "labels": labels_json(),
-                        "annotations": {"regcache.dev/config-hash": "8774ed2c23b3e45c"},
+                        "annotations": {"regcache.dev/config-hash": "37b128c59f1f5097"},
                     },
                     "spec": {
                         "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
