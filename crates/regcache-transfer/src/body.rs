@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, Stream, StreamExt};
+use tokio::time::Instant;
 
 use crate::digest::{Digest, Hasher};
 use crate::relay::Relay;
@@ -99,6 +100,8 @@ struct Streaming {
 impl Streaming {
     async fn step(&mut self, first: Option<Bytes>) -> Option<Result<Bytes, ShortEnd>> {
         let mut first = first;
+        // One for all chunks until something is given out: those that are held back do not end the reader's wait.
+        let deadline = Instant::now() + self.relay.limits().gap;
         loop {
             if let Some(chunk) = self.ready.pop_front() {
                 return Some(Ok(chunk));
@@ -108,7 +111,7 @@ impl Streaming {
             }
             let chunk = match first.take() {
                 Some(chunk) => Ok(chunk),
-                None => self.relay.next().await,
+                None => self.relay.next(deadline).await,
             };
             let Ok(chunk) = chunk else {
                 self.done = true;

@@ -16,7 +16,8 @@ pub struct Limits {
     /// All the time until the first byte can be given out, over all sources. Below the 30 s after which containerd
     /// gives up waiting for headers.
     pub start: Duration,
-    /// All the time that a reader may wait for its next bytes in the middle of a body, over all sources.
+    /// All the time that a reader may wait for its next bytes in the middle of a body, over all sources, and while the
+    /// end is held back.
     pub gap: Duration,
     /// Blobs up to this many bytes are read whole and verified before the first byte is given out.
     pub verify_whole: u64,

@@ -202,9 +202,8 @@ impl Relay {
         }
     }
 
-    /// The next bytes of whichever source has them, within [`Limits::gap`].
-    pub(crate) async fn next(&mut self) -> Result<Bytes, Exhausted> {
-        let deadline = Instant::now() + self.limits.gap;
+    /// The next bytes of whichever source has them.
+    pub(crate) async fn next(&mut self, deadline: Instant) -> Result<Bytes, Exhausted> {
         loop {
             self.opened(deadline).await?;
             if let Ok(chunk) = self.read(deadline).await {

@@ -87,8 +87,8 @@ impl Gateway {
         deadline: Instant,
     ) -> Result<Response<Outgoing>, Miss> {
         let own = Instant::now() + self.limits.transfer.headers;
-        let send = self.caches.send(candidate, method, call, Span::default());
-        let response = match timeout_at(own.min(deadline), send).await {
+        let answer = self.caches.send(candidate, method, call, Span::default());
+        let response = match timeout_at(own.min(deadline), answer).await {
             Err(_) if own > deadline => return Err(Reason::OutOfTime.into()),
             Err(_) => return Err(Reason::NoHeaders.into()),
             Ok(sent) => sent.map_err(Reason::from)?,

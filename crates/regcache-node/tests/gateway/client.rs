@@ -1,5 +1,6 @@
 //! A client as strict as containerd: trusts only the gateway's CA, and tells FIN from RST on the socket below TLS.
 
+use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -87,7 +88,7 @@ impl Connection {
     pub async fn send(&mut self, method: &str, target: &str, headers: &[(&str, &str)]) {
         let mut text = format!("{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n");
         for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            write!(text, "{name}: {value}\r\n").unwrap();
         }
         text.push_str("\r\n");
         self.0.write_all(text.as_bytes()).await.unwrap();

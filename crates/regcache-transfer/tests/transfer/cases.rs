@@ -1,11 +1,14 @@
 //! One fault at a time: what the reader gets, when, and what is said of each source.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use regcache_transfer::{Ask, Digest, Failed, Outcome, ShortEnd, Span};
+use futures::StreamExt;
+use regcache_transfer::{Ask, Digest, Failed, Outcome, Report, ShortEnd, Source, Span, fetch};
 use rstest::rstest;
 
-use crate::script::{Fault, Headers, Script, Seen, blob, read, whole};
+use crate::script::{Fault, Headers, Script, Seen, blob, limits, read, whole};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -112,6 +115,23 @@ async fn slow_reader_is_not_a_stalled_source() {
     let seen = read(&scripts, whole(&blob), Duration::from_secs(60)).await;
     assert_eq!((&seen.bytes[..], &seen.end), (&blob[..], &Ok(())));
     assert_eq!(seen.story(), ["a: answered in full"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_taken_than_is_asked_for() {
+    let blob = blob(5000);
+    let script = Script::good("a", &blob);
+    let sources = vec![Arc::new(script.clone()) as Arc<dyn Source>];
+    let mut transfer = fetch(sources, whole(&blob), limits(), Arc::new(|_: &Report| {}))
+        .await
+        .unwrap();
+    let mut read = 0;
+    while let Some(chunk) = transfer.body.next().await {
+        // One chunk ahead at the start, and at the end what is held back.
+        assert!(script.taken.load(Ordering::Relaxed) <= read + 97 + limits().hold_back + 97);
+        read += chunk.unwrap().len() as u64;
+    }
+    assert_eq!(read, 5000);
 }
 
 #[tokio::test(start_paused = true)]

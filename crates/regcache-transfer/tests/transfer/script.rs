@@ -1,5 +1,6 @@
 //! Sources that do what a script says, and a reader that writes down what came and when.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub struct Script {
     pub chunk: usize,
     /// The offsets that it was asked for.
     pub asked: Arc<Mutex<Vec<Span>>>,
+    /// Bytes taken from its bodies.
+    pub taken: Arc<AtomicU64>,
 }
 
 impl Script {
@@ -60,6 +63,7 @@ impl Script {
             honours_range: true,
             chunk: 97,
             asked: Arc::default(),
+            taken: Arc::default(),
         }
     }
 
@@ -79,6 +83,8 @@ impl Script {
 
     fn body(&self, start: usize) -> BoxStream<'static, Result<Bytes, BodyError>> {
         let mut blob = self.blob.to_vec();
+        // A source that overstates its size can be asked for bytes behind its end.
+        let start = start.min(blob.len());
         let at = |offset: u64| usize::try_from(offset).unwrap().clamp(start, self.blob.len());
         let mut end = blob.len();
         match self.fault {
@@ -95,11 +101,12 @@ impl Script {
         } else {
             self.chunk
         };
-        let chunks: Vec<_> = blob[start.min(end)..end]
-            .chunks(size)
-            .map(Bytes::copy_from_slice)
-            .collect();
-        let chunks = stream::iter(chunks).map(Ok);
+        let chunks: Vec<_> = blob[start..end].chunks(size).map(Bytes::copy_from_slice).collect();
+        let taken = self.taken.clone();
+        let chunks = stream::iter(chunks).map(move |chunk| {
+            taken.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            Ok(chunk)
+        });
         match self.fault {
             Fault::Stall(_) => chunks.chain(stream::pending()).boxed(),
             Fault::Break(_) => chunks
