@@ -5,6 +5,7 @@
 //! the plan drops it, when somebody else's file appears, or when the gateway's port is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -147,7 +148,7 @@ impl Reconciler {
     fn reconcile(&mut self, upstream: &UpstreamPlan, input: &Input, now: Instant) -> Upstream {
         match self.try_reconcile(upstream, input, now) {
             Ok(state) => state,
-            Err(error) => failed(&error),
+            Err(error) => failed(&error, self.certs.shown()),
         }
     }
 
@@ -342,17 +343,16 @@ impl Reconciler {
 }
 
 /// What an error makes of an upstream: somebody else's, not possible on this node, or to be tried again.
-fn failed(error: &FilesError) -> Upstream {
+fn failed(error: &FilesError, root: &Path) -> Upstream {
     use std::io::ErrorKind;
     match error {
         FilesError::Conflict(conflict) => Upstream::Skipped(conflict.to_string()),
         FilesError::BadHost(bad) => Upstream::Unsupported(bad.to_string()),
-        FilesError::Io { source, .. } => {
+        FilesError::Io { source, path, .. } => {
             let text = format!("{error}: {source}");
             match source.kind() {
-                ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied | ErrorKind::NotFound => {
-                    Upstream::Unsupported(text)
-                }
+                ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => Upstream::Unsupported(text),
+                ErrorKind::NotFound if path == root => Upstream::Unsupported(text),
                 _ => Upstream::Waiting(text),
             }
         }

@@ -38,6 +38,9 @@ impl Ops for Dying {
     fn list(&self, dir: &OwnedFd) -> io::Result<Vec<(Vec<u8>, Kind)>> {
         Real.list(dir)
     }
+    fn kind(&self, dir: &OwnedFd, name: &OsStr) -> io::Result<Option<Kind>> {
+        Real.kind(dir, name)
+    }
     fn read(&self, dir: &OwnedFd, name: &OsStr, limit: u64) -> io::Result<Vec<u8>> {
         Real.read(dir, name, limit)
     }

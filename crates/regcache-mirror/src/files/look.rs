@@ -78,25 +78,27 @@ impl CertsDir {
 
     /// [`CertsDir::inspect`] below an open root.
     pub(super) fn look(&self, root: &OwnedFd, dir: &HostDir) -> Result<Found, FilesError> {
-        let entries = self.ops.list(root).map_err(self.failed("list", []))?;
         let kind_of = |name: &str| {
-            let mut matching = entries.iter().filter(|(entry, _)| entry == name.as_bytes());
-            matching.next().map(|(_, kind)| *kind)
+            self.ops
+                .kind(root, OsStr::new(name))
+                .map_err(self.failed("look at", [name]))
         };
-        if kind_of("_backup").is_some() {
+        if kind_of("_backup")?.is_some() {
             let path = self.path(["_backup"]);
             return Ok(Found::Foreign(Conflict::Spegel { path }));
         }
-        if kind_of("_default").is_some() {
+        if kind_of("_default")?.is_some() {
             let path = self.path(["_default"]);
             return Ok(Found::Foreign(Conflict::Default { path }));
         }
-        if let Some(other) = dir.other_spelling().filter(|other| kind_of(other).is_some()) {
+        if let Some(other) = dir.other_spelling()
+            && kind_of(&other)?.is_some()
+        {
             let path = self.path([&other]);
             return Ok(Found::Foreign(Conflict::OtherSpelling { path }));
         }
         let path = self.path([dir.as_str()]);
-        match kind_of(dir.as_str()) {
+        match kind_of(dir.as_str())? {
             None => return Ok(Found::Absent),
             Some(Kind::Symlink) => return Ok(Found::Foreign(Conflict::Symlink { path })),
             Some(Kind::File | Kind::Other) => return Ok(Found::Foreign(Conflict::NotADirectory { path })),

@@ -36,6 +36,8 @@ pub trait Ops: Send + Sync {
     fn lock(&self, dir: &OwnedFd, patience: Duration) -> io::Result<bool>;
     /// Names and kinds of all entries, sorted.
     fn list(&self, dir: &OwnedFd) -> io::Result<Vec<(Vec<u8>, Kind)>>;
+    /// What `name` stands for; `None`: nothing.
+    fn kind(&self, dir: &OwnedFd, name: &OsStr) -> io::Result<Option<Kind>>;
     /// The first `limit` bytes of a regular file.
     fn read(&self, dir: &OwnedFd, name: &OsStr, limit: u64) -> io::Result<Vec<u8>>;
     /// Makes a directory, mode 0755.
@@ -95,15 +97,26 @@ impl Ops for Real {
             if name == b"." || name == b".." {
                 continue;
             }
-            match rustix::fs::statat(dir, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => entries.push((name, kind(FileType::from_raw_mode(stat.st_mode)))),
-                // Gone between the two calls.
-                Err(Errno::NOENT) => {}
-                Err(error) => return Err(error.into()),
+            // None: gone between the two calls.
+            if let Some(kind) = self.kind(dir, OsStr::from_bytes(&name))? {
+                entries.push((name, kind));
             }
         }
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         Ok(entries)
+    }
+
+    fn kind(&self, dir: &OwnedFd, name: &OsStr) -> io::Result<Option<Kind>> {
+        match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => Kind::File,
+                FileType::Directory => Kind::Dir,
+                FileType::Symlink => Kind::Symlink,
+                _ => Kind::Other,
+            })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn read(&self, dir: &OwnedFd, name: &OsStr, limit: u64) -> io::Result<Vec<u8>> {
@@ -164,14 +177,5 @@ impl Ops for Real {
 
     fn remove_dir(&self, dir: &OwnedFd, name: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
-    }
-}
-
-fn kind(file_type: FileType) -> Kind {
-    match file_type {
-        FileType::RegularFile => Kind::File,
-        FileType::Directory => Kind::Dir,
-        FileType::Symlink => Kind::Symlink,
-        _ => Kind::Other,
     }
 }

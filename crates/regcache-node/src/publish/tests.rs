@@ -303,3 +303,29 @@ fn a_root_that_is_not_there_is_unsupported() {
     node.reconciler = reconciler(&node.root.path().join("gone"), "ca", node.now);
     assert!(matches!(&node.step()["a"], Upstream::Unsupported(why) if why.contains("/etc/containerd/certs.d")));
 }
+
+#[test]
+fn only_what_cannot_pass_is_unsupported() {
+    use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem, StorageFull};
+    let root = Path::new("/etc/containerd/certs.d");
+    let io = |kind: std::io::ErrorKind, path: &Path| FilesError::Io {
+        action: "write",
+        path: path.to_owned(),
+        source: kind.into(),
+    };
+    for kind in [PermissionDenied, ReadOnlyFilesystem] {
+        assert!(matches!(
+            failed(&io(kind, &root.join("a")), root),
+            Upstream::Unsupported(_)
+        ));
+    }
+    assert!(matches!(failed(&io(NotFound, root), root), Upstream::Unsupported(_)));
+    assert!(matches!(
+        failed(&io(NotFound, &root.join("a")), root),
+        Upstream::Waiting(_)
+    ));
+    assert!(matches!(
+        failed(&io(StorageFull, &root.join("a")), root),
+        Upstream::Waiting(_)
+    ));
+}
