@@ -53,7 +53,7 @@ pub enum Error {
         name: String,
         /// What the API server said.
         #[source]
-        source: kube::Error,
+        source: Box<kube::Error>,
     },
 }
 
@@ -149,7 +149,7 @@ fn failed<K: Resource<DynamicType = ()>>(verb: &'static str, object: &K, source:
         verb,
         kind: K::kind(&()).into(),
         name: object.name_any(),
-        source,
+        source: Box::new(source),
     }
 }
 

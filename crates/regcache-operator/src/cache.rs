@@ -37,11 +37,8 @@ pub async fn run(ctx: Arc<Ctx>, shutdown: CancellationToken) {
         .run(reconcile, error_policy, ctx)
         .for_each(|result| async {
             match result {
-                Ok(_) => {}
-                // Told by the error policy already.
-                Err(controller::Error::ReconcilerFailed(..)) => {}
-                // The object went while its turn came.
-                Err(controller::Error::ObjectNotFound(_)) => {}
+                // A failed run was told by the error policy; an object that went while its turn came is no news.
+                Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
                 Err(error) => tracing::warn!(controller = NAME, "{error}"),
             }
         })

@@ -97,7 +97,7 @@ mod tests {
     fn only_what_matters_ticks() {
         let mut seen = Seen::default();
         let mut matters = |event| seen.matters(event, |node: &Node| node.labels().get("region").cloned());
-        for (event, expected) in [
+        for (event, expected) in vec![
             (Event::Init, false),
             (Event::InitApply(node("a", "x", "1")), false),
             (Event::InitDone, true),

@@ -24,7 +24,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the operator.
     Run(Box<RunArgs>),
-    /// Print the CustomResourceDefinitions as YAML.
+    /// Print every CustomResourceDefinition as YAML.
     Crds {
         /// Write a file for each into this directory instead.
         #[arg(long, value_name = "DIR")]

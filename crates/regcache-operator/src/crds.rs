@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions as YAML files.
+//! Every CustomResourceDefinition as a YAML file.
 
 use std::path::{Path, PathBuf};
 

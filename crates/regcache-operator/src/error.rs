@@ -94,19 +94,14 @@ pub fn chain(error: &(impl std::error::Error + ?Sized)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        let said = match error.downcast_ref::<kube::Error>() {
-            Some(kube) => kube.words(),
-            None => error.to_string(),
-        };
+        let boxed = error.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref);
+        let kube = error.downcast_ref::<kube::Error>().or(boxed);
+        let said = kube.map_or_else(|| error.to_string(), Classify::words);
         if !text.contains(&said) {
             text = format!("{text}: {said}");
         }
         // Behind kube's error there is nothing that its words do not say.
-        source = if error.is::<kube::Error>() {
-            None
-        } else {
-            error.source()
-        };
+        source = if kube.is_some() { None } else { error.source() };
     }
     text
 }
@@ -155,7 +150,12 @@ mod tests {
         #[derive(Debug, thiserror::Error)]
         #[error("cannot list nodes")]
         struct Gather(#[source] kube::Error);
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot apply")]
+        struct Apply(#[source] Box<kube::Error>);
         let error = Gather(api(500, "InternalError", "etcd is away"));
         assert_eq!(chain(&error), "cannot list nodes: etcd is away");
+        let error = Apply(Box::new(api(422, "Invalid", "too small")));
+        assert_eq!(chain(&error), "cannot apply: too small");
     }
 }

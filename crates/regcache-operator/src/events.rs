@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::error::Classify as _;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -54,11 +55,7 @@ impl Events {
             secondary: None,
         };
         if let Err(error) = self.recorder.publish(&event, object).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                reason = note.reason,
-                "cannot write an event"
-            );
+            tracing::warn!(error = error.words(), reason = note.reason, "cannot write an event");
         }
     }
 

@@ -10,6 +10,8 @@ use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::error::Classify as _;
+
 /// Name of the Lease object.
 pub const NAME: &str = "regcache-operator";
 /// How long a lease lasts without renewal.
@@ -61,7 +63,7 @@ pub async fn keep(
     held.send_replace(false);
     if let Err(error) = manager.release().await {
         tracing::warn!(
-            error = &error as &dyn std::error::Error,
+            error = words(&error),
             "cannot give the lease back; it runs out in {DURATION} s"
         );
     }
@@ -79,14 +81,18 @@ async fn open(client: &Client, namespace: &str, identity: &str) -> LeaseManager 
         match builder.build().await {
             Ok(manager) => return manager,
             Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    namespace,
-                    "cannot open the lease, trying again"
-                );
+                tracing::warn!(error = words(&error), namespace, "cannot open the lease, trying again");
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+}
+
+/// kube's own texts print whole structures.
+fn words(error: &LeaseManagerError) -> String {
+    match error {
+        LeaseManagerError::KubeError(error) => error.words(),
+        other => other.to_string(),
     }
 }
 
@@ -113,10 +119,7 @@ async fn hold(manager: &LeaseManager, held: &watch::Sender<bool>) -> Result<(), 
                 if *held.borrow() && now - since >= PATIENCE {
                     return Err(Error::Renew(error));
                 }
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot renew the lease, trying again"
-                );
+                tracing::warn!(error = words(&error), "cannot renew the lease, trying again");
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -43,6 +43,6 @@ fn start(args: RunArgs) -> anyhow::Result<()> {
                 .await
                 .context("no way to an API server: run in a pod with a service account, or set KUBECONFIG")?;
             let (pod, address) = (args.pod_name.clone(), args.admin_address);
-            Ok(run::run(config, args.into(), pod, address, shutdown).await?)
+            Ok(Box::pin(run::run(config, args.into(), pod, address, shutdown)).await?)
         })
 }

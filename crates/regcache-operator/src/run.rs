@@ -57,7 +57,7 @@ pub async fn run(
     let (last, release) = (CancellationToken::new(), CancellationToken::new());
     let serving = admin::serve(admin_address, admin, last.clone());
     let work = async {
-        let result = work(config, &ctx, &pod, &waiting, &shutdown, release).await;
+        let result = Box::pin(work(config, &ctx, &pod, &waiting, &shutdown, release)).await;
         last.cancel();
         result
     };

@@ -31,7 +31,7 @@ pub async fn run(children: Children<Prepared>, live: &Live, ctx: &Ctx) -> Outcom
     };
     for prepared in children.sites {
         let name = prepared.deployment.name_any();
-        match site(&name, prepared, live, ctx, &mut outcome.refused).await {
+        match Box::pin(site(&name, prepared, live, ctx, &mut outcome.refused)).await {
             Ok(applied) => outcome.children.sites.push(applied),
             Err(error) => {
                 tracing::warn!(site = name, reason = error.reason(), "{}", error.words());

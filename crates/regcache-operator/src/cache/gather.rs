@@ -29,7 +29,7 @@ pub struct Inputs {
     pub nodes_by_region: BTreeMap<String, usize>,
     /// Nodes in all. None at all is a sign of trouble: then nothing is removed.
     pub nodes: usize,
-    /// The cluster's StorageClasses.
+    /// Every StorageClass of the cluster.
     pub classes: Classes,
     /// This RegistryCache's children.
     pub children: Live,
@@ -37,7 +37,7 @@ pub struct Inputs {
     pub rollout: Rollout,
 }
 
-/// The cluster's StorageClasses.
+/// Every StorageClass of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Classes {
     /// Their names.

@@ -88,12 +88,12 @@ pub async fn reconcile(registry_cache: Arc<DeserializeGuard<RegistryCache>>, ctx
             Err(invalid) => refuse(invalid, &ctx).await,
         }
     };
-    ctx.observe(NAME, &name, || Error::TimedOut, run).await
+    Box::pin(ctx.observe(NAME, &name, || Error::TimedOut, run)).await
 }
 
 /// The object is to be there.
 async fn keep(registry_cache: &RegistryCache, ctx: &Ctx) -> Result<Action, Error> {
-    let inputs = match gather(&registry_cache.name_any(), ctx).await {
+    let inputs = match Box::pin(gather(&registry_cache.name_any(), ctx)).await {
         Ok(inputs) => inputs,
         Err(error) => {
             let error = Error::Gather(error);
@@ -223,7 +223,9 @@ async fn delete(registry_cache: &DeserializeGuard<RegistryCache>, ctx: &Ctx) -> 
     if !finalizer::is_set(meta) {
         return Ok(Action::await_change());
     }
-    let inputs = gather(&registry_cache.name_any(), ctx).await.map_err(Error::Gather)?;
+    let inputs = Box::pin(gather(&registry_cache.name_any(), ctx))
+        .await
+        .map_err(Error::Gather)?;
     let waiting = withdraw::remove(&inputs.children, &[].into(), &inputs.rollout, ctx)
         .await
         .map_err(Error::Remove)?;

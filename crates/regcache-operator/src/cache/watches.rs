@@ -25,7 +25,7 @@ const DEBOUNCE: Duration = Duration::from_millis(500);
 
 /// A controller that watches everything that a run looks at.
 ///
-/// Only StorageClasses are missing, for which a run comes back by itself. RegistryCaches are watched without any filter:
+/// Only every StorageClass is missing, for which a run comes back by itself. RegistryCaches are watched without any filter:
 /// one for the generation alone would lose deletions and kill switches.
 pub(super) fn controller(ctx: &Ctx) -> Controller<Main> {
     let client = || ctx.client.clone();
@@ -71,6 +71,7 @@ pub(super) fn controller(ctx: &Ctx) -> Controller<Main> {
 }
 
 /// The RegistryCache that a child belongs to.
+#[expect(clippy::needless_pass_by_value, reason = "the mapper's signature")]
 fn of_label<K: Resource>(child: K) -> Option<ObjectRef<Main>> {
     let name = child.labels().get(labels::REGISTRY_CACHE)?;
     Some(ObjectRef::new(name))

@@ -57,61 +57,52 @@ fn view<'a>(
 fn phases_follow_the_deployment_and_its_pods() {
     let site = site();
     let broken = [waiting("ImagePullBackOff", "x")];
-    for (what, deployment, pods, phase, reason) in [
-        (
-            "nothing yet",
-            None,
-            &[][..],
-            SitePhase::Pending,
-            Some(reasons::CACHES_PROGRESSING),
-        ),
-        (
-            "first start",
-            Some(deployment(2, 0, "ReplicaSetUpdated")),
-            &[],
-            SitePhase::Pending,
-            Some(reasons::CACHES_PROGRESSING),
-        ),
-        (
-            "serves",
-            Some(deployment(2, 1, "NewReplicaSetAvailable")),
-            &[],
-            SitePhase::Ready,
-            None,
-        ),
-        (
-            "an update that nobody has seen",
-            Some(deployment(1, 1, "NewReplicaSetAvailable")),
-            &[],
-            SitePhase::Pending,
-            Some(reasons::CACHES_PROGRESSING),
-        ),
-        (
-            "no longer serves",
-            Some(deployment(2, 0, "NewReplicaSetAvailable")),
-            &[],
-            SitePhase::Degraded,
-            Some(reasons::CACHE_UNAVAILABLE),
-        ),
-        (
-            "no image",
-            Some(deployment(2, 0, "ReplicaSetUpdated")),
-            &broken,
-            SitePhase::Degraded,
-            Some(reasons::IMAGE_PULL_FAILED),
-        ),
-        (
-            "serves beside a broken pod",
-            Some(deployment(2, 1, "ReplicaSetUpdated")),
-            &broken,
-            SitePhase::Ready,
-            None,
-        ),
-    ] {
+    let check = |what: &str, deployment: Option<Deployment>, pods: &[Pod], phase: SitePhase, reason: Option<&str>| {
         let view = view(&site, deployment.as_ref(), None, pods);
         assert_eq!(view.phase(), phase, "{what}");
         assert_eq!(view.finding().map(|finding| finding.reason), reason, "{what}");
-    }
+    };
+    let (new, done) = ("ReplicaSetUpdated", "NewReplicaSetAvailable");
+    let progressing = Some(reasons::CACHES_PROGRESSING);
+    check("nothing yet", None, &[], SitePhase::Pending, progressing);
+    check(
+        "first start",
+        Some(deployment(2, 0, new)),
+        &[],
+        SitePhase::Pending,
+        progressing,
+    );
+    check("serves", Some(deployment(2, 1, done)), &[], SitePhase::Ready, None);
+    check(
+        "unseen update",
+        Some(deployment(1, 1, done)),
+        &[],
+        SitePhase::Pending,
+        progressing,
+    );
+    let gone = Some(reasons::CACHE_UNAVAILABLE);
+    check(
+        "serves no longer",
+        Some(deployment(2, 0, done)),
+        &[],
+        SitePhase::Degraded,
+        gone,
+    );
+    let image = Some(reasons::IMAGE_PULL_FAILED);
+    check(
+        "no image",
+        Some(deployment(2, 0, new)),
+        &broken,
+        SitePhase::Degraded,
+        image,
+    );
+    check(
+        "serves beside a broken pod",
+        Some(deployment(2, 1, new)),
+        &broken,
+        SitePhase::Ready,
+        None,
+    );
 }
 
 #[test]
