@@ -1,6 +1,7 @@
 //! Test bed, fake API server and shared fixtures of the end-to-end tests.
 
 pub mod bed;
+pub mod demo;
 pub mod fake_api;
 pub mod faulty;
 pub mod push;
