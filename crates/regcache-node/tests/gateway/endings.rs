@@ -110,6 +110,27 @@ async fn client_that_stops_reading_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
+async fn client_that_goes_away_ends_the_request_to_the_cache() {
+    let bench = Bench::start(LARGE, &[Act::StallAt(HALF)]).await;
+    let mut connection = bench.client.connect().await.unwrap();
+    connection.send("GET", &bench.blob_path(), &[]).await;
+    connection.head().await;
+    drop(connection);
+    let counted = async {
+        while !bench.metrics().contains("result=\"hung_up\"} 1") {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(2), counted).await.unwrap();
+    assert_eq!(bench.outcomes(), [], "says nothing about the cache");
+    assert_eq!(
+        bench.client.get(&bench.blob_path()).await.status,
+        200,
+        "nor about the digest"
+    );
+}
+
+#[tokio::test]
 async fn one_connection_too_many_is_closed_at_once_and_the_others_go_on() {
     let mut few = limits();
     few.connections = 2;

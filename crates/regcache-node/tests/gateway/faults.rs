@@ -34,7 +34,7 @@ async fn next_cache_completes_the_blob(#[case] act: Act, #[case] outcome: Outcom
         let answer = bench.client.get(&bench.blob_path()).await;
         assert_eq!((answer.status, answer.ending), (200, Ending::Full));
         assert!(answer.body == *bench.blob, "the exact bytes");
-        assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
         // A small blob that stops at half of a large one does not stop at all.
         if bench.outcomes() == [Outcome::Ok] {
             assert_eq!(size, SMALL);
@@ -82,7 +82,7 @@ async fn cache_that_is_gone_costs_nothing() {
     let bench = Bench::with(LARGE, &[Act::Serve], dead.clone(), limits()).await;
     let begun = Instant::now();
     assert!(bench.client.get(&bench.blob_path()).await.body == *bench.blob);
-    assert!(begun.elapsed() < Duration::from_millis(900));
+    assert!(begun.elapsed() < Duration::from_millis(1500));
     assert_eq!(
         bench.outcomes(),
         [Outcome::Unreachable, Outcome::Unreachable, Outcome::Ok]
@@ -162,7 +162,7 @@ async fn body_that_nobody_can_go_on_with_ends_short_and_the_rest_is_503_at_once(
     let answer = bench.client.get(&bench.blob_path()).await;
     assert_eq!((answer.status, answer.ending), (200, Ending::Fin));
     assert!(answer.body.len() <= HALF && answer.body[..] == bench.blob[..answer.body.len()]);
-    assert!(begun.elapsed() < Duration::from_millis(1500));
+    assert!(begun.elapsed() < Duration::from_millis(2500));
     let asked = bench.caches[0].lines().len();
     let begun = Instant::now();
     let range = format!("bytes={}-", answer.body.len());
@@ -171,7 +171,7 @@ async fn body_that_nobody_can_go_on_with_ends_short_and_the_rest_is_503_at_once(
         .request("GET", &bench.blob_path(), &[("Range", &range)])
         .await;
     assert_eq!(rest.status, 503);
-    assert!(begun.elapsed() < Duration::from_millis(200));
+    assert!(begun.elapsed() < Duration::from_millis(400));
     assert_eq!(bench.caches[0].lines().len(), asked);
     assert!(bench.metrics().contains("result=\"short\"} 1"));
 }
