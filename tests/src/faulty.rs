@@ -39,7 +39,10 @@ impl Shared {
 
 /// Runs until it is killed.
 pub fn run(file: &Path) -> Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(file))
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve(file))
 }
 
 async fn serve(file: &Path) -> Result<()> {
@@ -64,7 +67,11 @@ async fn listen(address: &str) -> Result<TcpListener> {
         if let Ok(listener) = TcpListener::bind(format!("[::]:{port}")).await {
             return Ok(listener);
         }
-        return TcpListener::bind(format!("0.0.0.0:{port}")).await.with_context(|| format!("listen on {address}"));
+        return TcpListener::bind(format!("0.0.0.0:{port}"))
+            .await
+            .with_context(|| format!("listen on {address}"));
     }
-    TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on {address}"))
 }

@@ -1,29 +1,61 @@
 //! The test bed itself: what the end-to-end tests rely on. Needs root; says so and passes over the tests otherwise.
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use libtest_mimic::{Arguments, Trial};
 use regcache_tests::bed::cluster::control::Component;
 use regcache_tests::bed::internet::Marker;
 use regcache_tests::bed::node::init::Daemon;
 use regcache_tests::bed::process::Journal;
 use regcache_tests::bed::wait::wait_until;
-use regcache_tests::bed::{Cluster, ClusterSpec, PodRequest, cluster, reaper, shell};
+use regcache_tests::bed::{Cluster, ClusterSpec, PodRequest, cluster, images, reaper, shell};
+use regcache_tests::faulty::fault::{Fault, Kind};
 
 const MIB: usize = 1 << 20;
 
-/// True, with a loud line, when this machine cannot run clusters.
-fn skipped(test: &str) -> bool {
-    if !shell::is_root() {
-        eprintln!("SKIPPED: {test}: the test bed needs root");
+const TESTS: [(&str, fn()); 5] = [
+    (
+        "a_pod_pulls_and_the_registry_counts_it",
+        a_pod_pulls_and_the_registry_counts_it,
+    ),
+    (
+        "a_claim_binds_and_a_node_survives_its_power_cycle",
+        a_claim_binds_and_a_node_survives_its_power_cycle,
+    ),
+    (
+        "two_clusters_stand_side_by_side_and_each_leaves_nothing",
+        two_clusters_stand_side_by_side_and_each_leaves_nothing,
+    ),
+    (
+        "what_a_killed_run_left_is_removed_by_the_next",
+        what_a_killed_run_left_is_removed_by_the_next,
+    ),
+    (
+        "faults_happen_as_set_and_end_as_told",
+        faults_happen_as_set_and_end_as_told,
+    ),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Each test starts clusters; two at a time would only be slower.
+    arguments.test_threads = Some(1);
+    let is_root = shell::is_root();
+    if !is_root {
+        eprintln!("SKIPPED: the tests of the test bed start real clusters in namespaces and need root");
     }
-    !shell::is_root()
+    let trials = TESTS.iter().map(|(name, test)| {
+        let run = move || {
+            test();
+            Ok(())
+        };
+        Trial::test(*name, run).with_ignored_flag(!is_root)
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
-#[test]
 fn a_pod_pulls_and_the_registry_counts_it() {
-    if skipped("a_pod_pulls_and_the_registry_counts_it") {
-        return;
-    }
     let cluster = Cluster::start(ClusterSpec::regions("bed-pull", 2, 2)).unwrap();
     let images = cluster.internet("images.test").unwrap();
     let image = images.push("team/app", &[64 * 1024, MIB, 300 * 1024]).unwrap();
@@ -72,11 +104,7 @@ fn a_pod_pulls_and_the_registry_counts_it() {
     cluster.stop().unwrap();
 }
 
-#[test]
 fn a_claim_binds_and_a_node_survives_its_power_cycle() {
-    if skipped("a_claim_binds_and_a_node_survives_its_power_cycle") {
-        return;
-    }
     let cluster = Cluster::start(ClusterSpec::regions("bed-power", 2, 1)).unwrap();
     cluster
         .apply(
@@ -123,7 +151,11 @@ spec:
     let node = cluster.node(1);
     std::fs::write(node.certs_dir().join("mark"), "kept").unwrap();
     std::fs::write(node.dir().join("run/mark"), "forgotten").unwrap();
-    assert!(node.signal_container_processes("default/writer/", rustix::process::Signal::STOP).unwrap() > 0);
+    assert!(
+        node.signal_container_processes("default/writer/", rustix::process::Signal::STOP)
+            .unwrap()
+            > 0
+    );
     node.power_cycle().unwrap();
     assert!(!node.dir().join("run/mark").exists());
     let boots = || {
@@ -149,11 +181,7 @@ spec:
     cluster.stop().unwrap();
 }
 
-#[test]
 fn two_clusters_stand_side_by_side_and_each_leaves_nothing() {
-    if skipped("two_clusters_stand_side_by_side_and_each_leaves_nothing") {
-        return;
-    }
     let one = Cluster::start(ClusterSpec::regions("bed-one", 1, 1)).unwrap();
     let two = Cluster::start(ClusterSpec::regions("bed-two", 1, 1)).unwrap();
     one.kubectl(&["create", "namespace", "only-in-one"]).unwrap();
@@ -176,11 +204,7 @@ fn two_clusters_stand_side_by_side_and_each_leaves_nothing() {
     assert_eq!(reaper::leftovers("bed-two"), Vec::<String>::new());
 }
 
-#[test]
 fn what_a_killed_run_left_is_removed_by_the_next() {
-    if skipped("what_a_killed_run_left_is_removed_by_the_next") {
-        return;
-    }
     let name = "bed-crash";
     // As after SIGKILL: the value is forgotten, so nothing is cleaned and the lock goes with it.
     let cluster = Cluster::start(ClusterSpec::regions(name, 1, 1)).unwrap();
@@ -193,4 +217,128 @@ fn what_a_killed_run_left_is_removed_by_the_next() {
     cluster.abandon();
     cluster::down(name).unwrap();
     assert_eq!(reaper::leftovers(name), Vec::<String>::new());
+}
+
+fn faults_happen_as_set_and_end_as_told() {
+    let spec = ClusterSpec::regions("bed-faulty", 1, 1).with_image(images::faulty_archive().unwrap());
+    let cluster = Cluster::start(spec).unwrap();
+    cluster
+        .apply(&format!(
+            "apiVersion: v1
+kind: ConfigMap
+metadata: {{name: faulty}}
+data:
+  config.yml: |
+    version: 0.1
+    storage: {{filesystem: {{rootdirectory: /var/lib/registry}}}}
+    http: {{addr: ':5000', debug: {{addr: ':5001'}}}}
+    proxy: {{remoteurl: 'https://images.test'}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: faulty, labels: {{app: faulty}}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: main
+    image: {}
+    securityContext: {{runAsUser: 65532, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}
+    readinessProbe: {{httpGet: {{path: /, port: 5000}}, periodSeconds: 1}}
+    volumeMounts: [{{name: config, mountPath: /etc/distribution}}]
+  volumes: [{{name: config, configMap: {{name: faulty}}}}]
+",
+            images::FAULTY
+        ))
+        .unwrap();
+    cluster
+        .wait_pods_ready("default", "app=faulty", 1, Duration::from_secs(60))
+        .unwrap();
+    let address = cluster.pod_ip("default", "faulty").unwrap();
+    let node = cluster.node(1);
+    let mirror = node.certs_dir().join("images.test");
+    std::fs::create_dir(&mirror).unwrap();
+    let server = "server = \"https://images.test\"\n";
+    let hosts = format!("{server}[host.\"http://{address}:5000\"]\ncapabilities = [\"pull\", \"resolve\"]\n");
+    std::fs::write(mirror.join("hosts.toml"), hosts).unwrap();
+    let upstream = cluster.internet("images.test").unwrap();
+
+    // Honest: the node gets all of it from the cache.
+    let image = upstream.push("honest", &[MIB, 4 * MIB]).unwrap();
+    let before = upstream.marker();
+    let result = cluster.pull(&PodRequest::new("honest", "n1", &image.name)).unwrap();
+    assert_eq!(result.failed_attempts, 0, "{result:?}");
+    assert!(
+        upstream
+            .requests(before)
+            .iter()
+            .all(|request| !request.is_from_containerd())
+    );
+
+    // 503: the node goes to upstream by itself.
+    cluster.set_faults(&address, &[Fault::status(503)]).unwrap();
+    let image = upstream.push("status", &[MIB]).unwrap();
+    let before = upstream.marker();
+    cluster.pull(&PodRequest::new("status", "n1", &image.name)).unwrap();
+    assert!(
+        upstream
+            .blob_gets(before, "status")
+            .iter()
+            .all(regcache_tests::bed::Request::is_from_containerd)
+    );
+
+    // Wrong bytes, then a reset, once each: both attempts fail, as measured; then it is honest again.
+    let faults = [
+        Fault::of_blobs(Kind::WrongBytes, 1000).times(1),
+        Fault::of_blobs(Kind::HalfReset, 1000).times(1),
+    ];
+    cluster.set_faults(&address, &faults).unwrap();
+    let image = upstream.push("broken", &[MIB]).unwrap();
+    let result = cluster.pull(&PodRequest::new("broken", "n1", &image.name)).unwrap();
+    assert_eq!(result.failed_attempts, 2, "{result:?}");
+    let harmed = |kind| move |it: &regcache_tests::faulty::record::Record| it.fault == Some(kind);
+    let requests = cluster.faulty_requests(&address).unwrap();
+    assert_eq!(requests.iter().filter(|it| harmed(Kind::WrongBytes)(it)).count(), 1);
+    let reset = requests.iter().find(|it| harmed(Kind::HalfReset)(it)).unwrap();
+    assert_eq!((reset.sent, reset.ended), (MIB as u64 / 2, true));
+
+    // Half and an orderly end: containerd goes on from there.
+    cluster
+        .set_faults(&address, &[Fault::of_blobs(Kind::HalfFin, 1000).times(1)])
+        .unwrap();
+    let image = upstream.push("short", &[MIB]).unwrap();
+    let result = cluster.pull(&PodRequest::new("short", "n1", &image.name)).unwrap();
+    assert_eq!(result.failed_attempts, 0, "{result:?}");
+    assert!(
+        cluster
+            .faulty_requests(&address)
+            .unwrap()
+            .iter()
+            .any(|it| it.range.as_deref() == Some("bytes=524288-"))
+    );
+
+    // Headers and no body: the pull hangs, the pod of the cache stays ready, and a restart of containerd frees the node.
+    cluster
+        .set_faults(&address, &[Fault::of_blobs(Kind::HeadersOnly, 1000)])
+        .unwrap();
+    let image = upstream.push("hanging", &[MIB]).unwrap();
+    let pod = PodRequest::new("hanging", "n1", &image.name);
+    cluster.start_pull(&pod).unwrap();
+    let hangs = || {
+        cluster
+            .faulty_requests(&address)
+            .unwrap_or_default()
+            .iter()
+            .any(|it| harmed(Kind::HeadersOnly)(it) && !it.ended)
+    };
+    wait_until("a hanging body", Duration::from_secs(20), hangs).unwrap();
+    cluster
+        .wait_pods_ready("default", "app=faulty", 1, Duration::from_secs(5))
+        .unwrap();
+    cluster.set_faults(&address, &[]).unwrap();
+    node.signal_daemon(Daemon::Containerd, rustix::process::Signal::KILL)
+        .unwrap();
+    wait_until("the connection to break", Duration::from_secs(10), || !hangs()).unwrap();
+    node.start_daemon(Daemon::Containerd).unwrap();
+    cluster.finish_pull(&pod).unwrap();
+    cluster.stop().unwrap();
 }

@@ -12,17 +12,34 @@ use super::shell;
 /// glibc's static form, since it comes with every Debian; the target is named so that build scripts are left alone.
 pub fn static_program(package: &str, program: &str) -> Result<PathBuf> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("workspace directory")?;
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("workspace directory")?;
     let directory = target_directory(workspace);
     println!("building {program}, statically linked");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--release", "--target", &target, "-p", package, "--bin", program]);
-    cargo.current_dir(workspace).env("RUSTFLAGS", "-C target-feature=+crt-static").env("CARGO_TARGET_DIR", &directory);
+    cargo.args([
+        "build",
+        "--quiet",
+        "--profile",
+        "image",
+        "--target",
+        &target,
+        "-p",
+        package,
+        "--bin",
+        program,
+    ]);
+    cargo
+        .current_dir(workspace)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("CARGO_TARGET_DIR", &directory);
     shell::run(&mut cargo)?;
-    Ok(directory.join(target).join("release").join(program))
+    Ok(directory.join(target).join("image").join(program))
 }
 
-/// Where cargo builds.
+/// Beside cargo's own files, where `make image` builds too: other flags would make cargo build everything again.
 fn target_directory(workspace: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), |dir| workspace.join(dir))
+    let base = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), |dir| workspace.join(dir));
+    base.join("static")
 }

@@ -121,7 +121,7 @@ impl Cluster {
             node.prepare(&self.spec, archives)?;
             node.power_on()?;
         }
-        for (host, _) in names::INTERNET.iter().take(2) {
+        for (host, _) in names::INTERNET.iter().take(names::STARTED) {
             Internet::new(self, host)?.start()?;
         }
         self.wait_api()?;
@@ -183,7 +183,7 @@ impl Cluster {
         (1..=self.spec.nodes.len()).map(|index| self.node(index)).collect()
     }
 
-    /// A registry of the internet: `images.test` or `other.test`.
+    /// A registry of the internet by its name in [`names::INTERNET`]; `images.test` and `other.test` run already.
     pub fn internet(&self, host: &str) -> Result<Internet> {
         Internet::new(self, host)
     }

@@ -1,17 +1,12 @@
-//! The faulty registry in a cluster: its image, and its faults as a test sets them.
-
-use std::path::PathBuf;
+//! The faulty registry in a cluster: its faults as a test sets them, and its requests.
+//!
+//! Its image is made by [`super::images::faulty_archive`].
 
 use anyhow::{Context, Result, bail};
 
-use super::{Cluster, build, images};
+use super::Cluster;
 use crate::faulty::fault::Fault;
 use crate::faulty::record::Record;
-
-/// Builds the program and its image ([`images::FAULTY`]); the archive is for [`super::ClusterSpec::images`].
-pub fn image() -> Result<PathBuf> {
-    images::faulty(&build::static_program("regcache-tests", "faulty-registry")?)
-}
 
 impl Cluster {
     /// Sets the faults of the faulty registry at a pod's address, in place of those before; none: it is honest again.

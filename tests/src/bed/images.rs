@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::oci::{self, Image, Source};
-use super::{paths, pki, shell};
+use super::{build, paths, pki, shell};
 
 /// The sandbox of every pod.
 pub const PAUSE: &str = "registry.test/pause:1";
@@ -41,12 +41,13 @@ pub fn ensure() -> Result<Vec<PathBuf>> {
         .collect()
 }
 
-/// Makes the archive of the faulty registry from its static program.
-pub fn faulty(program: &Path) -> Result<PathBuf> {
+/// Builds the faulty registry and makes its archive ([`FAULTY`]), for [`super::ClusterSpec::with_image`].
+pub fn faulty_archive() -> Result<PathBuf> {
+    let program = build::static_program("regcache-tests", "faulty-registry")?;
     fs::create_dir_all(paths::images())?;
     ensure_archive(
         "faulty",
-        &registry_image(FAULTY, program, &pki::Authority::of_the_bed()?.bundle()?),
+        &registry_image(FAULTY, &program, &pki::Authority::of_the_bed()?.bundle()?),
     )
 }
 

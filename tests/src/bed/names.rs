@@ -12,11 +12,16 @@ pub const CONTROL_PLANE: &str = "10.77.0.1";
 /// The DNS server's address.
 pub const DNS: &str = "10.77.0.53";
 /// Host names of the internet and their addresses; nodes resolve them by their hosts file, pods by DNS.
-pub const INTERNET: [(&str, &str); 3] = [
+///
+/// The first [`STARTED`] run from the start, the others when a test starts them.
+pub const INTERNET: [(&str, &str); 4] = [
     ("images.test", "10.77.0.200"),
     ("other.test", "10.77.0.201"),
     ("faulty.test", "10.77.0.202"),
+    ("registry-1.docker.io", "10.77.0.203"),
 ];
+/// How many of [`INTERNET`] every cluster starts with.
+pub const STARTED: usize = 2;
 
 /// Refuses names that do not fit into the name of a network namespace, a cgroup or a directory.
 pub fn check_cluster(name: &str) -> Result<()> {

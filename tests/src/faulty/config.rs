@@ -58,13 +58,19 @@ pub struct Tls {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { addr: ":5000".to_owned(), debug: Debug::default(), tls: Tls::default() }
+        Self {
+            addr: ":5000".to_owned(),
+            debug: Debug::default(),
+            tls: Tls::default(),
+        }
     }
 }
 
 impl Default for Debug {
     fn default() -> Self {
-        Self { addr: ":5001".to_owned() }
+        Self {
+            addr: ":5001".to_owned(),
+        }
     }
 }
 
@@ -76,7 +82,9 @@ impl Config {
 
     /// What does the TLS handshakes; none for plain HTTP.
     pub fn acceptor(&self) -> Result<Option<TlsAcceptor>> {
-        let (Some(certificate), Some(key)) = (&self.http.tls.certificate, &self.http.tls.key) else { return Ok(None) };
+        let (Some(certificate), Some(key)) = (&self.http.tls.certificate, &self.http.tls.key) else {
+            return Ok(None);
+        };
         let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<Vec<_>, _>>()?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -103,7 +111,10 @@ proxy: {remoteurl: 'https://images.test', ttl: 168h}
         )
         .unwrap();
         assert_eq!(config.proxy.remoteurl, "https://images.test");
-        assert_eq!((config.http.addr.as_str(), config.http.debug.addr.as_str()), (":5000", ":5001"));
+        assert_eq!(
+            (config.http.addr.as_str(), config.http.debug.addr.as_str()),
+            (":5000", ":5001")
+        );
         assert!(config.acceptor().unwrap().is_none());
     }
 }

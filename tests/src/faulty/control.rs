@@ -13,7 +13,9 @@ use super::http1::{self, Request};
 /// Accepts for ever.
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>) -> Result<()> {
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         let shared = shared.clone();
         tokio::spawn(async move { converse(stream, &shared).await });
     }
@@ -49,7 +51,10 @@ fn answer(request: &Request, shared: &Shared) -> (u16, String) {
         ("GET", "/fault") => json(serde_json::json!(shared.faults().list())),
         ("GET", "/requests") => json(serde_json::json!(shared.records.all())),
         ("GET", "/debug/health") => (200, "{}".to_owned()),
-        _ => (404, "POST /fault, DELETE /fault, GET /fault, GET /requests\n".to_owned()),
+        _ => (
+            404,
+            "POST /fault, DELETE /fault, GET /fault, GET /requests\n".to_owned(),
+        ),
     }
 }
 

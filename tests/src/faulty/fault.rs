@@ -9,13 +9,13 @@ pub enum Kind {
     /// Takes the request and never answers.
     Silent,
     /// Sends the headers, and then no body.
-    NoBody,
+    HeadersOnly,
     /// Sends half of the body, and then nothing more.
-    HalfThenStall,
+    HalfStall,
     /// Sends half of the body and resets the connection.
-    HalfThenReset,
+    HalfReset,
     /// Sends half of the body and closes the connection orderly.
-    HalfThenFin,
+    HalfFin,
     /// A body of the right size with a wrong byte in its middle.
     WrongBytes,
     /// Answers with the status in [`Fault::status`].
@@ -83,18 +83,28 @@ impl Fault {
 
     /// A fault for blobs of at least `min_bytes`.
     pub fn of_blobs(kind: Kind, min_bytes: u64) -> Self {
-        Self { class: Class::Blobs, min_bytes, ..Self::new(kind) }
+        Self {
+            class: Class::Blobs,
+            min_bytes,
+            ..Self::new(kind)
+        }
     }
 
     /// Every request gets this status.
     pub fn status(status: u16) -> Self {
-        Self { status: Some(status), ..Self::new(Kind::Status) }
+        Self {
+            status: Some(status),
+            ..Self::new(Kind::Status)
+        }
     }
 
     /// The same for the first `count` requests only.
     #[must_use]
     pub fn times(self, count: u64) -> Self {
-        Self { count: Some(count), ..self }
+        Self {
+            count: Some(count),
+            ..self
+        }
     }
 
     /// Whether the answer has to be known before the fault can be chosen.
@@ -109,8 +119,10 @@ impl Fault {
             Class::Manifests => asked.path.contains("/manifests/"),
             Class::All => asked.path != "/" || self.probes,
         };
-        let fits_repository =
-            self.repository.as_ref().is_none_or(|name| asked.path.starts_with(&format!("/v2/{name}/")));
+        let fits_repository = self
+            .repository
+            .as_ref()
+            .is_none_or(|name| asked.path.starts_with(&format!("/v2/{name}/")));
         let has_body = asked.method == "GET" && asked.body.is_some_and(|size| size > 0);
         fits_class
             && fits_repository
@@ -167,9 +179,13 @@ mod tests {
     #[test]
     fn a_counted_fault_wears_off() {
         let mut faults = Faults::default();
-        faults.set(vec![Fault::of_blobs(Kind::HalfThenReset, 1000).times(1)]);
+        faults.set(vec![Fault::of_blobs(Kind::HalfReset, 1000).times(1)]);
         let blob = asked("GET", "/v2/a/blobs/sha256:0", Some(5000));
-        assert_eq!(faults.take(&asked("GET", "/v2/a/blobs/sha256:1", Some(10))), None, "too small");
+        assert_eq!(
+            faults.take(&asked("GET", "/v2/a/blobs/sha256:1", Some(10))),
+            None,
+            "too small"
+        );
         assert!(faults.take(&blob).is_some());
         assert_eq!(faults.take(&blob), None);
     }
@@ -180,14 +196,17 @@ mod tests {
         faults.set(vec![Fault::new(Kind::Silent)]);
         assert_eq!(faults.take(&asked("GET", "/", None)), None);
         assert!(faults.take(&asked("GET", "/v2/", None)).is_some());
-        faults.set(vec![Fault { probes: true, ..Fault::new(Kind::Silent) }]);
+        faults.set(vec![Fault {
+            probes: true,
+            ..Fault::new(Kind::Silent)
+        }]);
         assert!(faults.take(&asked("GET", "/", None)).is_some());
     }
 
     #[test]
     fn faults_of_bodies_wait_for_the_body_and_spare_head() {
         let mut faults = Faults::default();
-        faults.set(vec![Fault::new(Kind::NoBody)]);
+        faults.set(vec![Fault::new(Kind::HeadersOnly)]);
         assert_eq!(faults.take(&asked("GET", "/v2/a/blobs/sha256:0", None)), None);
         assert_eq!(faults.take(&asked("HEAD", "/v2/a/blobs/sha256:0", Some(9))), None);
         assert!(faults.take(&asked("GET", "/v2/a/blobs/sha256:0", Some(9))).is_some());
@@ -196,8 +215,8 @@ mod tests {
     #[test]
     fn the_wire_form_is_plain_and_typos_are_refused() {
         let fault: Fault =
-            serde_json::from_str(r#"{"kind": "half-then-stall", "match": "blobs", "count": null, "min_bytes": 7}"#).unwrap();
-        assert_eq!(fault, Fault::of_blobs(Kind::HalfThenStall, 7));
+            serde_json::from_str(r#"{"kind": "half-stall", "match": "blobs", "count": null, "min_bytes": 7}"#).unwrap();
+        assert_eq!(fault, Fault::of_blobs(Kind::HalfStall, 7));
         assert!(serde_json::from_str::<Fault>(r#"{"kind": "silent", "macth": "blobs"}"#).is_err());
         assert!(serde_json::from_str::<Fault>(r#"{"kind": "slient"}"#).is_err());
     }

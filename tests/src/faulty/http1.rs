@@ -27,12 +27,20 @@ pub struct Request {
 impl Request {
     /// The first header of that (lower-case) name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// All headers of that name in one line.
     pub fn joined(&self, name: &str) -> Option<String> {
-        let values: Vec<&str> = self.headers.iter().filter(|(it, _)| it == name).map(|(_, value)| value.as_str()).collect();
+        let values: Vec<&str> = self
+            .headers
+            .iter()
+            .filter(|(it, _)| it == name)
+            .map(|(_, value)| value.as_str())
+            .collect();
         (!values.is_empty()).then(|| values.join(", "))
     }
 
@@ -45,7 +53,13 @@ impl Request {
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        Some(Self { method, path: path.to_owned(), query: query.to_owned(), headers, body: Vec::new() })
+        Some(Self {
+            method,
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers,
+            body: Vec::new(),
+        })
     }
 }
 
@@ -67,7 +81,10 @@ pub async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -
     let head = std::mem::replace(buffer, rest);
     let head = String::from_utf8_lossy(&head).into_owned();
     let mut request = Request::parse(&head).ok_or_else(|| bad("not HTTP"))?;
-    let length = request.header("content-length").map_or(Ok(0), str::parse).map_err(|_| bad("bad length"))?;
+    let length = request
+        .header("content-length")
+        .map_or(Ok(0), str::parse)
+        .map_err(|_| bad("bad length"))?;
     if length > MAX_BODY {
         return Err(bad("body too long"));
     }
@@ -83,7 +100,10 @@ pub async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -
 
 /// The head of an answer whose body has `length` bytes.
 pub fn head(status: u16, headers: &[(String, String)], length: usize) -> Vec<u8> {
-    let reason = http::StatusCode::from_u16(status).ok().and_then(|it| it.canonical_reason()).unwrap_or("Unknown");
+    let reason = http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|it| it.canonical_reason())
+        .unwrap_or("Unknown");
     let mut text = format!("HTTP/1.1 {status} {reason}\r\nContent-Length: {length}\r\n");
     for (name, value) in headers {
         text += &format!("{name}: {value}\r\n");
@@ -96,7 +116,11 @@ pub fn head(status: u16, headers: &[(String, String)], length: usize) -> Vec<u8>
 pub fn range(header: &str, length: usize) -> Option<(usize, usize)> {
     let (first, last) = header.strip_prefix("bytes=")?.split_once('-')?;
     let first: usize = first.parse().ok()?;
-    let end = if last.is_empty() { length } else { last.parse::<usize>().ok()?.checked_add(1)?.min(length) };
+    let end = if last.is_empty() {
+        length
+    } else {
+        last.parse::<usize>().ok()?.checked_add(1)?.min(length)
+    };
     (first < end).then_some((first, end))
 }
 
@@ -106,10 +130,14 @@ mod tests {
 
     #[tokio::test]
     async fn two_requests_of_one_connection_are_told_apart() {
-        let bytes = b"POST /fault?x=1 HTTP/1.1\r\nContent-Length: 2\r\nAccept: a\r\naccept: b\r\n\r\n{}GET / HTTP/1.1\r\n\r\n";
+        let bytes =
+            b"POST /fault?x=1 HTTP/1.1\r\nContent-Length: 2\r\nAccept: a\r\naccept: b\r\n\r\n{}GET / HTTP/1.1\r\n\r\n";
         let (mut stream, mut buffer) = (bytes.as_slice(), Vec::new());
         let first = read(&mut stream, &mut buffer).await.unwrap().unwrap();
-        assert_eq!((first.path.as_str(), first.query.as_str(), first.body.as_slice()), ("/fault", "x=1", b"{}".as_slice()));
+        assert_eq!(
+            (first.path.as_str(), first.query.as_str(), first.body.as_slice()),
+            ("/fault", "x=1", b"{}".as_slice())
+        );
         assert_eq!(first.joined("accept").unwrap(), "a, b");
         let second = read(&mut stream, &mut buffer).await.unwrap().unwrap();
         assert_eq!((second.method.as_str(), second.path.as_str()), ("GET", "/"));
@@ -121,7 +149,13 @@ mod tests {
         assert_eq!(range("bytes=10-", 100), Some((10, 100)));
         assert_eq!(range("bytes=10-19", 100), Some((10, 20)));
         assert_eq!(range("bytes=10-500", 100), Some((10, 100)));
-        for bad in ["bytes=100-", "bytes=5-4", "bytes=-5", "items=0-", "bytes=0-18446744073709551615"] {
+        for bad in [
+            "bytes=100-",
+            "bytes=5-4",
+            "bytes=-5",
+            "items=0-",
+            "bytes=0-18446744073709551615",
+        ] {
             assert_eq!(range(bad, 100), None, "{bad}");
         }
     }

@@ -40,7 +40,10 @@ pub struct Records {
 
 impl Default for Records {
     fn default() -> Self {
-        Self { started: Instant::now(), list: Mutex::default() }
+        Self {
+            started: Instant::now(),
+            list: Mutex::default(),
+        }
     }
 }
 

@@ -47,7 +47,9 @@ enum Next {
 /// Accepts for ever.
 pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) -> Result<()> {
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         let (tls, shared) = (tls.clone(), shared.clone());
         tokio::spawn(async move {
             match tls {
@@ -67,7 +69,11 @@ async fn converse(mut stream: impl Connection, shared: &Shared) -> io::Result<()
     let mut buffer = Vec::new();
     while let Some(request) = http1::read(&mut stream, &mut buffer).await? {
         let number = (request.path != "/").then(|| shared.records.begin(record(&request)));
-        let mut exchange = Exchange { stream: &mut stream, shared, number };
+        let mut exchange = Exchange {
+            stream: &mut stream,
+            shared,
+            number,
+        };
         let next = exchange.run(&request).await;
         exchange.note(|record| record.ended = true);
         if next? == Next::Close {
@@ -102,7 +108,11 @@ struct Exchange<'a, C> {
 
 impl<C: Connection> Exchange<'_, C> {
     async fn run(&mut self, request: &Request) -> io::Result<Next> {
-        let mut asked = Asked { method: &request.method, path: &request.path, body: None };
+        let mut asked = Asked {
+            method: &request.method,
+            path: &request.path,
+            body: None,
+        };
         let early = self.shared.faults().take(&asked);
         if let Some(fault) = early {
             return self.harm(request, &fault, &empty(200)).await;
@@ -131,16 +141,16 @@ impl<C: Connection> Exchange<'_, C> {
         match fault.kind {
             Kind::Silent => self.hang().await,
             Kind::Status => self.send(request, &empty(fault.status.unwrap_or(503)), None).await,
-            Kind::NoBody => {
+            Kind::HeadersOnly => {
                 self.head(answer).await?;
                 self.hang().await
             }
-            Kind::HalfThenStall => {
+            Kind::HalfStall => {
                 self.head(answer).await?;
                 self.body(&half, None).await?;
                 self.hang().await
             }
-            Kind::HalfThenReset => {
+            Kind::HalfReset => {
                 self.head(answer).await?;
                 self.body(&half, None).await?;
                 // A reset throws away what the kernel has not sent yet; half of the body is to arrive.
@@ -148,7 +158,7 @@ impl<C: Connection> Exchange<'_, C> {
                 self.stream.tcp().set_zero_linger()?;
                 Err(io::ErrorKind::ConnectionReset.into())
             }
-            Kind::HalfThenFin => {
+            Kind::HalfFin => {
                 self.head(answer).await?;
                 self.body(&half, None).await?;
                 Ok(Next::Close)
@@ -159,9 +169,20 @@ impl<C: Connection> Exchange<'_, C> {
                 if let Some(byte) = wrong.get_mut(middle) {
                     *byte ^= 0xff;
                 }
-                self.send(request, &Answer { body: wrong.into(), ..answer.clone() }, None).await
+                self.send(
+                    request,
+                    &Answer {
+                        body: wrong.into(),
+                        ..answer.clone()
+                    },
+                    None,
+                )
+                .await
             }
-            Kind::Trickle => self.send(request, answer, Some(fault.bytes_per_second.unwrap_or(1024))).await,
+            Kind::Trickle => {
+                self.send(request, answer, Some(fault.bytes_per_second.unwrap_or(1024)))
+                    .await
+            }
         }
     }
 
@@ -170,12 +191,18 @@ impl<C: Connection> Exchange<'_, C> {
         if request.method != "HEAD" {
             self.body(&answer.body, speed).await?;
         }
-        Ok(if request.header("connection") == Some("close") { Next::Close } else { Next::Request })
+        Ok(if request.header("connection") == Some("close") {
+            Next::Close
+        } else {
+            Next::Request
+        })
     }
 
     async fn head(&mut self, answer: &Answer) -> io::Result<()> {
         self.note(|record| record.status = Some(answer.status));
-        self.stream.write_all(&http1::head(answer.status, &answer.headers, answer.length)).await?;
+        self.stream
+            .write_all(&http1::head(answer.status, &answer.headers, answer.length))
+            .await?;
         self.stream.flush().await
     }
 
@@ -208,23 +235,43 @@ impl<C: Connection> Exchange<'_, C> {
 }
 
 fn empty(status: u16) -> Answer {
-    Answer { status, headers: Vec::new(), length: 0, body: Bytes::new() }
+    Answer {
+        status,
+        headers: Vec::new(),
+        length: 0,
+        body: Bytes::new(),
+    }
 }
 
 fn ping() -> Answer {
     let version = ("Docker-Distribution-Api-Version".to_owned(), "registry/2.0".to_owned());
     let kind = ("Content-Type".to_owned(), "application/json".to_owned());
-    Answer { status: 200, headers: vec![version, kind], length: 2, body: Bytes::from_static(b"{}") }
+    Answer {
+        status: 200,
+        headers: vec![version, kind],
+        length: 2,
+        body: Bytes::from_static(b"{}"),
+    }
 }
 
 /// The part of a whole answer that the request's Range asks for.
 fn cut(answer: Answer, request: &Request) -> Answer {
-    let Some(header) = request.header("range").filter(|_| answer.status == 200 && request.method == "GET") else {
+    let Some(header) = request
+        .header("range")
+        .filter(|_| answer.status == 200 && request.method == "GET")
+    else {
         return answer;
     };
     let total = answer.body.len();
-    let Some((first, end)) = http1::range(header, total) else { return empty(416) };
+    let Some((first, end)) = http1::range(header, total) else {
+        return empty(416);
+    };
     let mut headers = answer.headers;
     headers.push(("Content-Range".to_owned(), format!("bytes {first}-{}/{total}", end - 1)));
-    Answer { status: 206, headers, length: end - first, body: answer.body.slice(first..end) }
+    Answer {
+        status: 206,
+        headers,
+        length: end - first,
+        body: answer.body.slice(first..end),
+    }
 }

@@ -151,6 +151,7 @@ current-context: bed
 /// Names of services and of the internet; every other name does not exist, at once, instead of after a time-out.
 /// A block for each, since CoreDNS would ask `template` before `hosts` and `kubernetes`.
 fn corefile(work: &Path) -> String {
+    let internet: Vec<String> = names::INTERNET.iter().map(|(name, _)| format!("{name}:53")).collect();
     format!(
         "cluster.local:53 in-addr.arpa:53 {{
   bind {dns}
@@ -160,7 +161,7 @@ fn corefile(work: &Path) -> String {
   }}
   errors
 }}
-test:53 {{
+{internet} {{
   bind {dns}
   hosts {work}/internet.hosts {{
     ttl 1
@@ -175,6 +176,7 @@ test:53 {{
   errors
 }}
 ",
+        internet = internet.join(" "),
         dns = names::DNS,
         work = work.display()
     )
