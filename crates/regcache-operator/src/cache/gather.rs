@@ -101,6 +101,8 @@ pub struct LivePlan {
     pub name: String,
     /// The region of its nodes.
     pub region: Option<String>,
+    /// Their zone.
+    pub zone: Option<String>,
     /// Its content; nothing when it cannot be read, and then it may name anything.
     pub file: Option<PlanFile>,
     /// When its content last changed.
@@ -114,6 +116,7 @@ impl From<&ConfigMap> for LivePlan {
         Self {
             name: config_map.name_any(),
             region: config_map.labels().get(labels::REGION).cloned(),
+            zone: config_map.labels().get(labels::ZONE).cloned(),
             file: text.and_then(|text| serde_json::from_str(text).ok()),
             changed_at: told
                 .and_then(|text| text.parse().ok())

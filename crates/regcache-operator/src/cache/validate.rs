@@ -133,17 +133,23 @@ pub fn validate(registry_cache: &RegistryCache, inputs: &Inputs, settings: &Sett
                 let message = format!("no node of this cluster has the label {label}={}", region.name);
                 validated.skipped.push(skip(SitePhase::NotLocal, message, false));
             } else {
-                let site = site(registry_cache, region, upstream, nodes == 0, settings);
+                let mut site = site(registry_cache, region, upstream, nodes == 0, settings);
                 let volume = inputs.children.volumes.get(&site.name);
-                match storage_problem(&site, volume, inputs) {
-                    None => validated.sites.push(site),
-                    Some(problem) => {
+                let problem = storage_problem(&site, volume, inputs);
+                match (&problem, volume.and_then(|volume| volume.spec.as_ref())) {
+                    (None, _) => validated.sites.push(site),
+                    // A cache that has a volume already goes on with it.
+                    (Some(problem), Some(volume)) if problem.reason == reasons::STORAGE_CLASS_NOT_FOUND => {
+                        site.class.clone_from(&volume.storage_class_name);
+                        validated.sites.push(site);
+                    }
+                    (Some(problem), _) => {
                         let skipped = skip(SitePhase::Pending, problem.message.clone(), true);
                         validated.skipped.push(skipped);
-                        if !validated.problems.contains(&problem) {
-                            validated.problems.push(problem);
-                        }
                     }
+                }
+                if let Some(problem) = problem.filter(|problem| !validated.problems.contains(problem)) {
+                    validated.problems.push(problem);
                 }
             }
         }

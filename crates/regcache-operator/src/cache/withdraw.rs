@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
+use regcache_api::labels;
 
-use super::gather::{Live, Rollout};
+use super::gather::{Live, LivePlan, Rollout};
 use crate::apply::{self, delete};
 use crate::context::Ctx;
 
@@ -26,10 +28,10 @@ pub enum Withdrawal {
 
 /// Whether the cache `name` may go.
 ///
-/// No plan may name it, in any place, stable or canary. And the helpers must have read the plans as they are now: they
-/// report nothing yet, so either no helper runs, or every plan has been as it is for `grace`.
+/// No plan may name it, in any place, stable or canary. And every helper must have read its plan as it is now: helpers
+/// report nothing yet, so their plan must have been as it is for `grace`, or they must be gone.
 pub fn of(name: &str, rollout: &Rollout, grace: Duration, now: Timestamp) -> Withdrawal {
-    let names_it = |plan: &&super::gather::LivePlan| match &plan.file {
+    let names_it = |plan: &&LivePlan| match &plan.file {
         Some(file) => file.caches().any(|cache| cache.name == name),
         // Unreadable for us, but perhaps not for a helper of another version.
         None => true,
@@ -45,28 +47,33 @@ pub fn of(name: &str, rollout: &Rollout, grace: Duration, now: Timestamp) -> Wit
         return Withdrawal::Waiting { message, until: None };
     }
     let grace = SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX);
-    let after = |time: Timestamp| time.saturating_add(grace).unwrap_or(Timestamp::MAX);
-    // A helper withdraws when it is told to end; what is still there after the grace is on a node that is gone.
-    let ending = rollout
+    let waits = rollout
         .helpers
         .iter()
-        .map(|helper| helper.deletion_timestamp.as_ref().map(|time| after(time.0)));
-    let helpers: Vec<_> = ending.filter(|end| end.is_none_or(|end| end > now)).collect();
-    if helpers.is_empty() {
+        .map(|helper| lets_go(helper, &rollout.plans, grace));
+    let waits: Vec<_> = waits.filter(|end| end.is_none_or(|end| end > now)).collect();
+    if waits.is_empty() {
         return Withdrawal::Done;
     }
-    let until = match rollout.plans.iter().map(|plan| plan.changed_at.map(after)).max() {
-        // No plan left, but helpers: they are ending.
-        None => helpers.into_iter().flatten().max(),
-        Some(latest) => latest,
-    };
-    match until {
-        Some(until) if until <= now && !rollout.plans.is_empty() => Withdrawal::Done,
-        until => Withdrawal::Waiting {
-            message: format!("nodes are letting go of cache {name}"),
-            until,
-        },
+    Withdrawal::Waiting {
+        message: format!("nodes are letting go of cache {name}"),
+        until: waits.into_iter().flatten().max(),
     }
+}
+
+/// When `helper` has surely let go of whatever its plan does not name; nothing: only its end will tell.
+fn lets_go(helper: &ObjectMeta, plans: &[LivePlan], grace: SignedDuration) -> Option<Timestamp> {
+    let label = |key: &str| helper.labels.as_ref()?.get(key).cloned();
+    let (region, zone) = (label(labels::REGION), label(labels::ZONE));
+    let plan = plans.iter().find(|plan| (&plan.region, &plan.zone) == (&region, &zone));
+    let ended = helper.deletion_timestamp.as_ref().map(|time| time.0);
+    // A helper withdraws when it is told to end; one that is there long after that is on a node that is gone. One
+    // whose plan is gone goes on with what it read last.
+    let since = match (plan.and_then(|plan| plan.changed_at), ended) {
+        (Some(changed), Some(ended)) => changed.min(ended),
+        (changed, ended) => changed.or(ended)?,
+    };
+    Some(since.saturating_add(grace).unwrap_or(Timestamp::MAX))
 }
 
 /// What a removal left undone.

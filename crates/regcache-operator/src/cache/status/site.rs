@@ -116,11 +116,17 @@ impl SiteView<'_> {
             .and_then(|volume| volume.status.as_ref()?.phase.as_deref())
             .unwrap_or("Pending");
         (phase != "Bound").then(|| {
-            let class = self.site.class.as_deref().unwrap_or("the cluster's default");
+            let live = self
+                .volume
+                .and_then(|volume| volume.spec.as_ref()?.storage_class_name.as_deref());
+            let class = live.or(self.site.class.as_deref()).map_or_else(
+                || "the default StorageClass".into(),
+                |class| format!("StorageClass {class}"),
+            );
             Finding::progress(
                 reasons::VOLUME_PENDING,
                 format!(
-                    "the volume of cache {} (StorageClass {class}) is {phase}: if it stays so, see kubectl -n {} describe \
+                    "the volume of cache {} ({class}) is {phase}: if it stays so, see kubectl -n {} describe \
                      pvc {}",
                     self.site.name, self.namespace, self.site.name
                 ),

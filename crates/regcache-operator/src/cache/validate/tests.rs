@@ -140,11 +140,19 @@ fn an_unknown_class_stops_its_region_only_and_removes_nothing() {
         "{validated:?}"
     );
     assert_eq!(validated.wanted().len(), 2);
-    // A claim that has the class already is Kubernetes' to bind, or bound.
     let name = validated.skipped[0].name.clone();
-    let volume = serde_json::from_value(json!({"metadata": {"name": name}, "spec": {"storageClassName": "fats"}}));
-    inputs.children.volumes.insert(name, volume.unwrap());
-    assert_eq!(run(&spec, &inputs).sites.len(), 2);
+    let mut with_volume_of = |class: &str| {
+        let volume = serde_json::from_value(json!({"metadata": {"name": name}, "spec": {"storageClassName": class}}));
+        inputs.children.volumes.insert(name.clone(), volume.unwrap());
+        run(&spec, &inputs)
+    };
+    // A cache that runs goes on with the volume that it has.
+    let running = with_volume_of("fast");
+    assert_eq!(running.sites[0].class.as_deref(), Some("fast"));
+    assert_eq!((running.sites.len(), running.problems), (2, validated.problems));
+    // A claim that has the class already is Kubernetes' to bind, or bound.
+    let bound = with_volume_of("fats");
+    assert_eq!((bound.sites.len(), bound.problems), (2, vec![]));
 }
 
 #[test]

@@ -31,6 +31,7 @@ fn live(name: &str, stable: &[&str], canary: Option<&[&str]>, changed: i64) -> L
     LivePlan {
         name: name.into(),
         region: Some("here".into()),
+        zone: Some(name.into()),
         file: Some(PlanFile {
             stable: plan(stable),
             canary: canary.map(plan),
@@ -40,8 +41,11 @@ fn live(name: &str, stable: &[&str], canary: Option<&[&str]>, changed: i64) -> L
     }
 }
 
-fn helper(ended: Option<i64>) -> ObjectMeta {
+/// A helper of the place whose plan is called `plan`.
+fn helper(plan: &str, ended: Option<i64>) -> ObjectMeta {
+    let labels = [("regcache.dev/region", "here"), ("regcache.dev/zone", plan)];
     ObjectMeta {
+        labels: Some(labels.map(|(key, value)| (key.into(), value.into())).into()),
         deletion_timestamp: ended.map(|second| Time(at(second))),
         ..Default::default()
     }
@@ -86,12 +90,15 @@ fn an_unreadable_plan_may_name_anything() {
 }
 
 #[test]
-fn helpers_get_the_grace_of_the_youngest_plan() {
+fn every_helper_gets_the_grace_of_its_own_plan() {
     let plans = || vec![live("a", &["other"], None, 0), live("b", &[], None, 100)];
-    let waits = of("gone", &rollout(plans(), vec![helper(None)]), GRACE, at(279));
+    let both = || vec![helper("a", None), helper("b", None)];
+    let waits = of("gone", &rollout(plans(), both()), GRACE, at(279));
     assert_eq!(until(&waits), Some(at(280)));
-    let done = of("gone", &rollout(plans(), vec![helper(None)]), GRACE, at(280));
-    assert_eq!(done, Withdrawal::Done);
+    assert_eq!(of("gone", &rollout(plans(), both()), GRACE, at(280)), Withdrawal::Done);
+    // Nobody reads the younger plan.
+    let one = vec![helper("a", None)];
+    assert_eq!(of("gone", &rollout(plans(), one), GRACE, at(180)), Withdrawal::Done);
 }
 
 #[test]
@@ -102,12 +109,14 @@ fn without_helpers_nothing_has_to_be_waited_for() {
 }
 
 #[test]
-fn helpers_without_plans_are_waited_for_until_they_end() {
-    let running = of("gone", &rollout(vec![], vec![helper(None)]), GRACE, at(10_000));
+fn a_helper_whose_plan_is_gone_is_waited_for_until_it_ends() {
+    // The other place's plan is old, which says nothing of this helper.
+    let plans = || vec![live("a", &["other"], None, 0)];
+    let running = of("gone", &rollout(plans(), vec![helper("b", None)]), GRACE, at(10_000));
     assert_eq!(until(&running), None);
-    let ending = of("gone", &rollout(vec![], vec![helper(Some(0))]), GRACE, at(1));
+    let ending = of("gone", &rollout(plans(), vec![helper("b", Some(0))]), GRACE, at(1));
     assert_eq!(until(&ending), Some(at(180)));
     // Its node is gone: nobody will ever say that it ended.
-    let lost = of("gone", &rollout(vec![], vec![helper(Some(0))]), GRACE, at(180));
+    let lost = of("gone", &rollout(plans(), vec![helper("b", Some(0))]), GRACE, at(180));
     assert_eq!(lost, Withdrawal::Done);
 }

@@ -34,6 +34,7 @@ fn live(stable: &[&str], canary: Option<(&[&str], u8)>) -> LivePlan {
     LivePlan {
         name: "node-here".into(),
         region: Some("here".into()),
+        zone: None,
         file: Some(PlanFile {
             stable: plan(stable),
             canary: canary.map(|(caches, _)| plan(caches)),
