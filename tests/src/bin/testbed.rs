@@ -10,6 +10,7 @@ use regcache_tests::bed::internet::front;
 use regcache_tests::bed::node::init::{self, Daemon, Init};
 use regcache_tests::bed::oci::{self, Image, Source};
 use regcache_tests::bed::{Cluster, ClusterSpec, cluster, images, reaper, tools};
+use regcache_tests::demo;
 
 /// Real Kubernetes clusters out of processes, for regcache's tests and developers.
 #[derive(Parser)]
@@ -97,6 +98,8 @@ enum Action {
         #[arg(long = "program", required = true)]
         programs: Vec<PathBuf>,
     },
+    /// Show the main job: a two-region cluster, regcache on it, pods pulled through it (what `make demo` runs)
+    Demo,
     /// Say which clusters there are
     Status,
     #[command(hide = true)]
@@ -137,6 +140,7 @@ fn run(action: Action) -> Result<ExitCode> {
             tools::ensure()?;
             images::ensure()?;
         }
+        Action::Demo => demo::run(&std::env::current_dir()?)?,
         Action::Up {
             which,
             nodes,
