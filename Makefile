@@ -51,7 +51,7 @@ e2e:
 	@scripts/deps.sh cc
 	$(call say,e2e)
 	@printf '%s\n' '!!' '!! SKIPPED: the end-to-end tests start real clusters in namespaces and need root. They do NOT run.' '!!'
-	@cargo test --locked --test e2e
+	@cargo test --locked --no-fail-fast $(ROOT_TESTS:%=--test %)
 endif
 
 .PHONY: dockerfile

@@ -20,7 +20,7 @@ dependencies() {
 }
 
 scripts/deps.sh cc shellcheck helm cargo-deny || exit
-check "cargo fmt" cargo fmt --all --check
+check "cargo fmt" cargo fmt --all -- --check -l
 check "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 check "dependencies (cargo deny)" dependencies
 check "charts" scripts/charts.sh
