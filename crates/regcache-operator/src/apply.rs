@@ -115,7 +115,7 @@ where
             tracing::info!(kind = %K::kind(&()), name = object.name_any(), "deleted");
             Ok(())
         }
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) if crate::error::is_not_found(&error) => Ok(()),
         Err(source) => Err(failed("delete", object, source)),
     }
 }

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::reconcile::{Error, reconcile};
 use crate::context::Ctx;
+use crate::error::watch_words;
 
 /// The controller's name in metrics and logs.
 pub const NAME: &str = "cache";
@@ -39,6 +40,9 @@ pub async fn run(ctx: Arc<Ctx>, shutdown: CancellationToken) {
             match result {
                 // A failed run was told by the error policy; an object that went while its turn came is no news.
                 Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+                Err(controller::Error::QueueError(error)) => {
+                    tracing::warn!(controller = NAME, "watch failed, trying again: {}", watch_words(&error));
+                }
                 Err(error) => tracing::warn!(controller = NAME, "{error}"),
             }
         })

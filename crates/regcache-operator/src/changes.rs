@@ -11,6 +11,8 @@ use kube::runtime::{WatchStreamExt as _, reflector::ObjectRef};
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
+use crate::error::watch_words;
+
 /// A tick whenever an object came, went, or changed in what `looked_at` returns.
 ///
 /// kube's predicates swallow the end of an object whose looked-at fields are as before, hence this. Errors are retried
@@ -29,7 +31,7 @@ where
         let matters = match event {
             Ok(event) => seen.matters(event, &looked_at),
             Err(error) => {
-                tracing::warn!(kind = %K::kind(&()), "watch failed, trying again: {error}");
+                tracing::warn!(kind = %K::kind(&()), "watch failed, trying again: {}", watch_words(&error));
                 false
             }
         };

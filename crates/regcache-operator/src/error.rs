@@ -41,10 +41,11 @@ impl Classify for kube::Error {
     }
 
     fn class(&self) -> Class {
-        match status(self) {
-            Some(status) if status.is_forbidden() => Class::Denied,
-            Some(status) if status.is_conflict() || status.is_already_exists() => Class::Conflict,
-            Some(status) if status.is_invalid() || status.code == 400 => Class::Config,
+        // By code: what stands between (a proxy, a path that is not served) writes codes and no reasons.
+        match status(self).map(|status| status.code) {
+            Some(403) => Class::Denied,
+            Some(409) => Class::Conflict,
+            Some(400 | 422) => Class::Config,
             // Not found: a namespace or CRD that is (still) missing. Everything else: servers and networks recover.
             _ => Class::Transient,
         }
@@ -52,7 +53,7 @@ impl Classify for kube::Error {
 
     fn words(&self) -> String {
         match status(self) {
-            Some(status) if status.is_forbidden() => denied(&status.message),
+            Some(status) if status.code == 403 => denied(&status.message),
             Some(status) if !status.message.is_empty() => status.message.clone(),
             Some(status) => format!("the API server answered {} {}", status.code, status.reason),
             // kube's own texts already contain their source.
@@ -66,6 +67,21 @@ pub fn status(error: &kube::Error) -> Option<&Status> {
     match error {
         kube::Error::Api(status) => Some(status),
         _ => None,
+    }
+}
+
+/// True when the object, or its whole kind, does not exist.
+pub fn is_not_found(error: &kube::Error) -> bool {
+    status(error).is_some_and(|status| status.code == 404)
+}
+
+/// Why a watch failed; kube's own texts print whole structures.
+pub fn watch_words(error: &kube::runtime::watcher::Error) -> String {
+    use kube::runtime::watcher::Error;
+    match error {
+        Error::InitialListFailed(error) | Error::WatchStartFailed(error) | Error::WatchFailed(error) => error.words(),
+        Error::WatchError(status) => status.message.clone(),
+        Error::NoResourceVersion => error.to_string(),
     }
 }
 
@@ -86,7 +102,7 @@ fn denied(message: &str) -> String {
 
 /// True when RBAC stands in the way, and not an admission rule.
 pub fn is_missing_permission(error: &kube::Error) -> bool {
-    status(error).is_some_and(|status| status.is_forbidden() && status.message.contains(" cannot "))
+    status(error).is_some_and(|status| status.code == 403 && status.message.contains(" cannot "))
 }
 
 /// An error and its sources, each said once: some (kube's) already repeat their source.
@@ -125,6 +141,12 @@ mod tests {
             (api(404, "NotFound", "no"), Class::Transient, reasons::API_ERROR),
             (api(500, "InternalError", "no"), Class::Transient, reasons::API_ERROR),
             (api(429, "TooManyRequests", "no"), Class::Transient, reasons::API_ERROR),
+            (
+                api(404, "Failed to parse error data", "404 page not found"),
+                Class::Transient,
+                reasons::API_ERROR,
+            ),
+            (api(403, "", "<html>"), Class::Denied, reasons::DENIED),
             (kube::Error::TlsRequired, Class::Transient, reasons::API_ERROR),
         ] {
             assert_eq!((error.class(), error.reason()), (class, reason), "{error}");

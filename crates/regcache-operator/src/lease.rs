@@ -17,11 +17,11 @@ pub const NAME: &str = "regcache-operator";
 /// How long a lease lasts without renewal.
 const DURATION: u64 = 30;
 /// It is renewed when this much of it is left.
-const RENEW_BEFORE: u64 = 15;
+const RENEW_BEFORE: u64 = 20;
 /// Renewals may fail for this long: less than what is left then, less one request.
-const PATIENCE: Duration = Duration::from_secs(9);
+const PATIENCE: Duration = Duration::from_secs(8);
 /// Longest duration of one request for the lease.
-const REQUEST: Duration = Duration::from_secs(4);
+const REQUEST: Duration = Duration::from_secs(3);
 /// Pause after a failed request.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -53,21 +53,23 @@ pub async fn keep(
     config.read_timeout = Some(REQUEST);
     config.write_timeout = Some(REQUEST);
     let client = Client::try_from(config).map_err(Error::Client)?;
+    tracing::info!(namespace, lease = NAME, identity, "asking for the lease");
     let Some(manager) = release.run_until_cancelled(open(&client, namespace, identity)).await else {
         return Ok(());
     };
-    let result = release
-        .run_until_cancelled(hold(&manager, held))
-        .await
-        .unwrap_or(Ok(()));
+    let result = release.run_until_cancelled(hold(&manager, held)).await;
     held.send_replace(false);
+    if let Some(result) = result {
+        // Not ours any more, or out of reach: nothing to give back, and no time to lose.
+        return result;
+    }
     if let Err(error) = manager.release().await {
         tracing::warn!(
             error = words(&error),
             "cannot give the lease back; it runs out in {DURATION} s"
         );
     }
-    result
+    Ok(())
 }
 
 /// Finds or makes the Lease object, as long as it takes.

@@ -6,14 +6,18 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use kube::Config;
 use regcache_operator::cli::{Cli, Command, RunArgs};
+use regcache_operator::error::chain;
 use regcache_operator::{crds, run};
 use regcache_runtime::{shutdown, telemetry};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(args) => start(*args),
-        Command::Crds { write: Some(directory) } => crds::write(&directory).map_err(Into::into),
-        Command::Crds { write: None } => crds::all().map_err(Into::into).map(|crds| {
+        Command::Run(args) => {
+            telemetry::init(args.log_format);
+            start(*args).inspect_err(|error| tracing::error!("{}", chain(&**error)))
+        }
+        Command::Crds { write: Some(directory) } => crds::write(&directory).map_err(told),
+        Command::Crds { write: None } => crds::all().map_err(told).map(|crds| {
             for (_, text) in crds {
                 print!("{text}");
             }
@@ -21,16 +25,17 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Not through the log: `crds` has none, and `run`'s may be filtered.
-            eprintln!("regcache-operator: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
+/// Without a log.
+fn told(error: crds::Error) -> anyhow::Error {
+    eprintln!("regcache-operator: {}", chain(&error));
+    error.into()
+}
+
 fn start(args: RunArgs) -> anyhow::Result<()> {
-    telemetry::init(args.log_format);
     // Fails only when there is one already, which is as good.
     let _already_there = rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread()

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{Ctx, Settings};
-use crate::error::{Class, Classify as _};
+use crate::error::{Class, Classify as _, is_not_found};
 use crate::{cache, lease, nodes};
 
 /// Pause between two looks for the CRD.
@@ -91,8 +91,11 @@ async fn work(
     let (held, mut leader) = watch::channel(false);
     let controllers = async {
         // A replica that waits for the lease is ready: an update replaces the holder only when its successor is.
-        let leading = shutdown.run_until_cancelled(leader.wait_for(|held| *held)).await;
-        if !matches!(leading, Some(Ok(_))) {
+        // The value that `wait_for` returns locks the channel as long as it lives: it must end here.
+        let leading = shutdown
+            .run_until_cancelled(async { leader.wait_for(|held| *held).await.is_ok() })
+            .await;
+        if leading != Some(true) {
             return Ok(());
         }
         tokio::select! {
@@ -141,7 +144,7 @@ async fn crd_is_there(client: &Client, waiting: &Waiting) {
     loop {
         let why = match api.list_metadata(&ListParams::default().limit(1)).await {
             Ok(_) => break,
-            Err(kube::Error::Api(status)) if status.is_not_found() => {
+            Err(error) if is_not_found(&error) => {
                 "the CustomResourceDefinition registrycaches.regcache.dev is not installed: install the chart \
                  regcache-crds, or apply crds/"
                     .to_owned()

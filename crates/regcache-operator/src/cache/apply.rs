@@ -91,7 +91,7 @@ fn is_refusal(error: &apply::Error) -> bool {
     let apply::Error::Api { source, .. } = error else {
         return false;
     };
-    error::status(source).is_some_and(|status| status.is_invalid() || status.is_forbidden())
+    error::status(source).is_some_and(|status| matches!(status.code, 422 | 403))
         && !error::is_missing_permission(source)
 }
 

@@ -31,7 +31,7 @@ pub async fn remove(meta: &ObjectMeta, ctx: &Ctx) -> kube::Result<()> {
     }
     let finalizers = meta.finalizers.iter().flatten().filter(|name| *name != FINALIZER);
     match patch(meta, finalizers.cloned().collect(), ctx).await {
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) if crate::error::is_not_found(&error) => Ok(()),
         result => result,
     }
 }

@@ -46,7 +46,7 @@ pub async fn write(
     let params = PatchParams::apply(STATUS_MANAGER).force();
     match dynamic(ctx).patch_status(&name, &params, &Patch::Apply(&patch)).await {
         Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+        Err(error) if crate::error::is_not_found(&error) => return Ok(()),
         Err(error) => return Err(error),
     }
     if let Some(note) = transition(old.map(|old| &*old.conditions), &status.conditions, reason) {
