@@ -24,6 +24,7 @@ pub mod http;
 pub mod images;
 pub mod internet;
 pub mod interrupt;
+pub mod json;
 pub mod names;
 pub mod node;
 pub mod oci;

@@ -46,7 +46,7 @@ pub fn run(file: &Path) -> Result<()> {
 }
 
 async fn serve(file: &Path) -> Result<()> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("read {file:?}"))?;
+    let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     let config = config::Config::parse(&text)?;
     let shared = Arc::new(Shared {
         faults: Mutex::default(),

@@ -46,7 +46,7 @@ impl Cluster {
         tools::ensure()?;
         let mut archives = images::ensure()?;
         for archive in &spec.images {
-            archives.push(fs::canonicalize(archive).with_context(|| format!("image archive {archive:?}"))?);
+            archives.push(fs::canonicalize(archive).with_context(|| format!("image archive {}", archive.display()))?);
         }
         let lock = lock(&spec.name)?;
         let work = paths::work(&spec.name);
@@ -247,7 +247,7 @@ fn lock(name: &str) -> Result<File> {
     while file.try_lock().is_err() {
         // Whoever holds it may be about to end.
         if started.elapsed() > Duration::from_secs(10) {
-            bail!("cluster {name} is in use by another process (lock {path:?})");
+            bail!("cluster {name} is in use by another process (lock {})", path.display());
         }
         interrupt::check()?;
         std::thread::sleep(Duration::from_millis(200));
@@ -268,5 +268,8 @@ pub fn testbed_program() -> Result<PathBuf> {
             return Ok(candidate);
         }
     }
-    bail!("the program `testbed` is not beside {me:?}; build it: cargo build -p regcache-tests --bin testbed")
+    bail!(
+        "the program `testbed` is not beside {}; build it: cargo build -p regcache-tests --bin testbed",
+        me.display()
+    )
 }

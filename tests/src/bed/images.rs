@@ -55,13 +55,14 @@ pub fn faulty_archive() -> Result<PathBuf> {
 fn ensure_archive(stem: &str, image: &Image) -> Result<PathBuf> {
     let archive = paths::images().join(format!("{stem}.tar"));
     let stamp = paths::images().join(format!("{stem}.recipe"));
-    let mut recipe = format!("{image:?}\n");
+    let mut parts = vec![format!("{image:?}")];
     for (_, source) in &image.files {
         if let Source::Program(path) = source {
-            let metadata = fs::metadata(path).with_context(|| format!("read {path:?}"))?;
-            recipe += &format!("{} {:?}\n", metadata.len(), metadata.modified()?);
+            let metadata = fs::metadata(path).with_context(|| format!("read {}", path.display()))?;
+            parts.push(format!("{} {:?}", metadata.len(), metadata.modified()?));
         }
     }
+    let recipe = parts.join("\n");
     if !archive.is_file() || fs::read_to_string(&stamp).unwrap_or_default() != recipe {
         oci::write(image, &archive)?;
         fs::write(stamp, recipe)?;

@@ -177,7 +177,7 @@ impl Node {
 
     /// Loads an image archive into the node.
     pub fn import_image(&self, archive: &Path) -> Result<()> {
-        let archive = fs::canonicalize(archive).with_context(|| format!("find {archive:?}"))?;
+        let archive = fs::canonicalize(archive).with_context(|| format!("find {}", archive.display()))?;
         self.exec(&[
             "ctr",
             "-n",

@@ -144,7 +144,10 @@ pub fn layer(image: &Image) -> Result<Blob> {
     }
     for (path, source) in &image.files {
         let (mode, bytes) = match source {
-            Source::Program(file) => (0o755, std::fs::read(file).with_context(|| format!("read {file:?}"))?),
+            Source::Program(file) => (
+                0o755,
+                std::fs::read(file).with_context(|| format!("read {}", file.display()))?,
+            ),
             Source::Text(text) => (0o644, text.clone().into_bytes()),
         };
         append(
@@ -200,7 +203,7 @@ pub fn write(image: &Image, archive: &Path) -> Result<String> {
 
     // Written beside and renamed, so that nobody reads half an archive.
     let partial = archive.with_extension("partial");
-    let file = std::fs::File::create(&partial).with_context(|| format!("write {partial:?}"))?;
+    let file = std::fs::File::create(&partial).with_context(|| format!("write {}", partial.display()))?;
     let mut tar = tar::Builder::new(io::BufWriter::new(file));
     let regular = tar::EntryType::Regular;
     append(

@@ -35,14 +35,14 @@ impl Authority {
     pub fn open(dir: &Path) -> Result<Self> {
         let key_file = dir.join("ca.key");
         if !key_file.exists() {
-            fs::create_dir_all(dir).with_context(|| format!("make {dir:?}"))?;
+            fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
             let key = KeyPair::generate()?;
             let certificate = params().self_signed(&key)?;
             fs::write(dir.join("ca.crt"), certificate.pem())?;
             // The key last: its presence says that both are there.
             fs::write(&key_file, key.serialize_pem())?;
         }
-        let key = fs::read_to_string(&key_file).with_context(|| format!("read {key_file:?}"))?;
+        let key = fs::read_to_string(&key_file).with_context(|| format!("read {}", key_file.display()))?;
         Ok(Self {
             dir: dir.to_owned(),
             key,

@@ -98,14 +98,14 @@ impl Journal {
             .create(true)
             .append(true)
             .open(log)
-            .with_context(|| format!("open {log:?}"))?;
+            .with_context(|| format!("open {}", log.display()))?;
         let mut detached = detached(command);
         detached.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let mut child = detached.spawn().with_context(|| format!("start {role}"))?;
         let pid = i32::try_from(child.id()).context("process id")?;
         let start = stat(pid)
             .map(|(_, start)| start)
-            .with_context(|| format!("{role} ended at once; see {log:?}"))?;
+            .with_context(|| format!("{role} ended at once; see {}", log.display()))?;
         let recorded = Recorded {
             pid,
             start,

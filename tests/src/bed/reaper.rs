@@ -62,17 +62,17 @@ pub fn leftovers(cluster: &str) -> Vec<String> {
     found.extend(
         processes_naming(&work)
             .into_iter()
-            .map(|pid| format!("process {pid}, which names {work:?}")),
+            .map(|pid| format!("process {pid}, which names {}", work.display())),
     );
     found.extend(netnses.iter().map(|name| format!("network namespace {name}")));
     found.extend(
         cgroups(|name| names::belongs_to(cluster, name))
             .iter()
-            .map(|path| format!("cgroup {path:?}")),
+            .map(|path| format!("cgroup {}", path.display())),
     );
     found.extend(mounts_below(&work).into_iter().map(|path| format!("mount {path}")));
     if work.exists() {
-        found.push(format!("directory {work:?}"));
+        found.push(format!("directory {}", work.display()));
     }
     found
 }
@@ -112,7 +112,7 @@ pub fn remove_cgroups(is_wanted: impl Fn(&str) -> bool) -> Result<()> {
         cgroups(&is_wanted).iter().all(|path| match remove_cgroup(path) {
             Ok(()) => true,
             Err(error) => {
-                last = format!("{path:?}: {error}");
+                last = format!("{}: {error}", path.display());
                 false
             }
         })
@@ -187,11 +187,15 @@ fn remove_directory(dir: &Path) -> Result<()> {
     // Anything mounted there is not ours to delete.
     let mounts = mounts_below(dir);
     if !mounts.is_empty() {
-        bail!("{dir:?} is left, since something is mounted in it: {mounts:?}");
+        bail!(
+            "{} is left, since something is mounted in it: {}",
+            dir.display(),
+            mounts.join(" ")
+        );
     }
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {dir:?}"))
+            Err(error).with_context(|| format!("remove {}", dir.display()))
         }
         _ => Ok(()),
     }

@@ -20,7 +20,7 @@ use super::paths;
 pub fn ensure() -> Result<()> {
     debian::ensure()?;
     for directory in [paths::bin(), stamps(), paths::images()] {
-        fs::create_dir_all(&directory).with_context(|| format!("make {directory:?}"))?;
+        fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
     }
     let tools = catalog();
     if missing(&tools).is_empty() {

@@ -246,7 +246,7 @@ fn program_image(name: String, user: String, programs: Vec<PathBuf>) -> Result<I
     let mut files = Vec::new();
     for program in programs {
         let Some(stem) = program.file_name().and_then(|stem| stem.to_str()) else {
-            bail!("{program:?} has no name")
+            bail!("{} has no name", program.display())
         };
         files.push((format!("/{stem}"), Source::Program(program.clone())));
     }

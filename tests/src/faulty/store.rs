@@ -159,7 +159,7 @@ fn connector() -> Result<TlsConnector> {
     let file = std::env::var_os("SSL_CERT_FILE")
         .map_or_else(|| PathBuf::from("/etc/ssl/certs/ca-certificates.crt"), PathBuf::from);
     let mut roots = rustls::RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(&file).with_context(|| format!("read {file:?}"))?;
+    let certificates = CertificateDer::pem_file_iter(&file).with_context(|| format!("read {}", file.display()))?;
     roots.add_parsable_certificates(certificates.flatten());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)

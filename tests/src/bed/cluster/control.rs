@@ -125,11 +125,11 @@ pub fn write_files(work: &Path) -> Result<()> {
     pki::write_service_account_keys(work)?;
     fs::write(work.join("tokens.csv"), "admintoken,admin,1,\"system:masters\"\n")?;
     fs::write(work.join("admin.kubeconfig"), kubeconfig(&work.join("ca.crt")))?;
-    let internet: String = names::INTERNET
+    let lines: Vec<String> = names::INTERNET
         .iter()
         .map(|(name, address)| format!("{address} {name}\n"))
         .collect();
-    fs::write(work.join("internet.hosts"), internet)?;
+    fs::write(work.join("internet.hosts"), lines.concat())?;
     fs::write(work.join("Corefile"), corefile(work))?;
     super::storage::write_files(&work.join("volumes"))
 }
@@ -149,7 +149,7 @@ current-context: bed
 }
 
 /// Names of services and of the internet; every other name does not exist, at once, instead of after a time-out.
-/// A block for each, since CoreDNS would ask `template` before `hosts` and `kubernetes`.
+/// A block for each, since its server would ask `template` before `hosts` and `kubernetes`.
 fn corefile(work: &Path) -> String {
     let internet: Vec<String> = names::INTERNET.iter().map(|(name, _)| format!("{name}:53")).collect();
     format!(

@@ -35,7 +35,7 @@ impl Cluster {
     pub fn dump(&self) -> Result<PathBuf> {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let dir = paths::dumps().join(format!("{}-{seconds}", self.spec().name));
-        fs::create_dir_all(&dir).with_context(|| format!("make {dir:?}"))?;
+        fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
         for (file, words) in VIEWS {
             let arguments: Vec<&str> = words.split(' ').chain(["--request-timeout=5s"]).collect();
             let text = self.kubectl(&arguments).unwrap_or_else(|error| format!("{error:#}"));

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Cluster;
 use crate::bed::wait::{Look, wait_for};
-use crate::bed::{names, paths, shell};
+use crate::bed::{json, names, paths, shell};
 
 impl Cluster {
     /// A program in the cluster's network namespace, with KUBECONFIG set and the tools in PATH.
@@ -79,7 +79,7 @@ impl Cluster {
     pub fn wait_pods_ready(&self, namespace: &str, selector: &str, count: usize, timeout: Duration) -> Result<Value> {
         let what = format!("{count} ready pods of {selector} in {namespace}");
         self.wait_object(&["pods", "-n", namespace, "-l", selector], &what, timeout, |list| {
-            let pods = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let pods = json::list(list, "/items");
             let states: Vec<String> = pods.iter().map(pod_state).collect();
             if pods.len() >= count && states.iter().all(|state| state.ends_with("ready")) {
                 Ok(())
@@ -92,35 +92,26 @@ impl Cluster {
     /// The address of a pod.
     pub fn pod_ip(&self, namespace: &str, name: &str) -> Result<String> {
         let pod = self.kubectl_json(&["get", "pod", name, "-n", namespace])?;
-        match pod["status"]["podIP"].as_str() {
-            Some(address) => Ok(address.to_owned()),
-            None => bail!("pod {namespace}/{name} has no address yet"),
+        match json::text(&pod, "/status/podIP") {
+            "" => bail!("pod {namespace}/{name} has no address yet"),
+            address => Ok(address.to_owned()),
         }
     }
 }
 
 /// Name, phase and readiness in a few words.
 fn pod_state(pod: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
-    let conditions = pod["status"]["conditions"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let is_ready = conditions
-        .iter()
-        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
-    let waiting: Vec<String> = pod["status"]["containerStatuses"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|status| status["state"]["waiting"]["reason"].as_str().map(str::to_owned))
-        .collect();
-    let name = text(&pod["metadata"]["name"]);
-    if is_ready && pod["metadata"]["deletionTimestamp"].is_null() {
+    let is_true = |it: &Value| json::text(it, "/type") == "Ready" && json::text(it, "/status") == "True";
+    let is_ready = json::list(pod, "/status/conditions").iter().any(is_true);
+    let name = json::text(pod, "/metadata/name");
+    if is_ready && json::at(pod, "/metadata/deletionTimestamp").is_null() {
         return format!("{name} ready");
     }
-    format!("{name} {} {}", text(&pod["status"]["phase"]), waiting.join(","))
+    let statuses = json::list(pod, "/status/containerStatuses").iter();
+    let reasons: Vec<&str> = statuses
+        .map(|status| json::text(status, "/state/waiting/reason"))
+        .collect();
+    format!("{name} {} {}", json::text(pod, "/status/phase"), reasons.join(","))
 }
 
 #[cfg(test)]

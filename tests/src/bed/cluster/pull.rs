@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::Cluster;
+use crate::bed::json;
 use crate::bed::wait::{Look, wait_for};
 
 /// A pod that pulls an image.
@@ -80,9 +81,9 @@ impl Cluster {
         let what = format!("pod {} to run {} on {}", pod.name, pod.image, pod.node);
         wait_for(&what, pod.timeout, || {
             let object = self.kubectl_json(&["get", "pod", &pod.name])?;
-            Ok(match object["status"]["phase"].as_str() {
-                Some("Running" | "Succeeded") => Look::Done(()),
-                _ => Look::NotYet(object["status"].to_string()),
+            Ok(match json::text(&object, "/status/phase") {
+                "Running" | "Succeeded" => Look::Done(()),
+                _ => Look::NotYet(json::at(&object, "/status").to_string()),
             })
         })?;
         // Events are written behind the pod's status, and not in its order.
@@ -103,16 +104,12 @@ impl Cluster {
 
     fn pull_events(&self, pod: &str) -> Result<Option<PullResult>> {
         let events = self.events_of(pod)?;
-        let Some(message) = events
-            .iter()
-            .find(|event| event["reason"] == "Pulled")
-            .and_then(|it| it["message"].as_str())
-        else {
+        let Some(pulled) = events.iter().find(|event| json::text(event, "/reason") == "Pulled") else {
             return Ok(None);
         };
         let failures = failures(&events);
         Ok(Some(PullResult {
-            seconds: seconds_of(message)?,
+            seconds: seconds_of(json::text(pulled, "/message"))?,
             failed_attempts: failures.iter().map(|(_, count)| count).sum(),
             failures: failures.into_iter().map(|(text, _)| text).collect(),
         }))
@@ -122,18 +119,24 @@ impl Cluster {
         let uid = self.kubectl(&["get", "pod", pod, "-o", "jsonpath={.metadata.uid}"])?;
         let selector = format!("involvedObject.uid={uid}");
         let list = self.kubectl_json(&["get", "events", "--field-selector", &selector])?;
-        Ok(list["items"].as_array().cloned().unwrap_or_default())
+        Ok(json::list(&list, "/items").to_vec())
     }
 }
 
 /// Messages of failed pulls, and how often each came.
 fn failures(events: &[Value]) -> Vec<(String, u64)> {
-    let failed = events.iter().filter_map(|event| {
-        let message = event["message"].as_str()?;
-        let is_one = event["reason"] == "Failed" && message.starts_with("Failed to pull image");
-        is_one.then(|| (message.to_owned(), event["count"].as_u64().unwrap_or(1)))
-    });
-    failed.collect()
+    let is_failure = |event: &&Value| {
+        json::text(event, "/reason") == "Failed" && json::text(event, "/message").starts_with("Failed to pull image")
+    };
+    let failed = events.iter().filter(is_failure);
+    failed
+        .map(|it| {
+            (
+                json::text(it, "/message").to_owned(),
+                json::at(it, "/count").as_u64().unwrap_or(1),
+            )
+        })
+        .collect()
 }
 
 /// The duration in "Successfully pulled image "x" in 1.2s (1.3s including waiting). Image size: 7 bytes."

@@ -64,7 +64,7 @@ impl Node {
 }
 
 fn parse(info: &Value) -> Option<Container> {
-    let label = |name: &str| info["Labels"][name].as_str();
+    let label = |name: &str| info.get("Labels")?.get(name)?.as_str();
     if label("io.cri-containerd.kind") != Some("container") {
         return None;
     }
@@ -76,8 +76,8 @@ fn parse(info: &Value) -> Option<Container> {
     .map(|key| label(key).unwrap_or_default())
     .join("/");
     Some(Container {
-        id: info["ID"].as_str()?.to_owned(),
-        image: info["Image"].as_str()?.to_owned(),
+        id: info.get("ID")?.as_str()?.to_owned(),
+        image: info.get("Image")?.as_str()?.to_owned(),
         name,
     })
 }

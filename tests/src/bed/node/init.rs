@@ -72,7 +72,7 @@ const LOADED: &str = "images-loaded";
 
 /// Becomes the node. Returns only on an error.
 pub fn run(file: &Path) -> Result<()> {
-    let init: Init = serde_json::from_slice(&fs::read(file).with_context(|| format!("read {file:?}"))?)?;
+    let init: Init = serde_json::from_slice(&fs::read(file).with_context(|| format!("read {}", file.display()))?)?;
     init.mount().context("mount the node's files")?;
     rustix::system::sethostname(init.name.as_bytes())?;
     init.start(Daemon::Containerd)?;
@@ -94,7 +94,7 @@ impl Init {
     pub fn read(dir: &Path) -> Result<Self> {
         let file = dir.join("init.json");
         Ok(serde_json::from_slice(
-            &fs::read(&file).with_context(|| format!("read {file:?}"))?,
+            &fs::read(&file).with_context(|| format!("read {}", file.display()))?,
         )?)
     }
 
@@ -204,7 +204,7 @@ pub fn path_variable() -> String {
 }
 
 fn bind(source: &Path, place: &Path) -> Result<()> {
-    mount_bind(source, place).with_context(|| format!("mount {source:?} on {place:?}"))
+    mount_bind(source, place).with_context(|| format!("mount {} on {}", source.display(), place.display()))
 }
 
 /// Binds over the file that a link leads to; on some systems that lies in /run, which is empty here.

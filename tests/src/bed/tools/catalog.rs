@@ -113,14 +113,15 @@ fn kubernetes() -> Vec<Tool> {
         "kube-proxy",
         "kubectl",
     ];
-    let commands: String = names
+    let commands: Vec<String> = names
         .iter()
         .map(|name| format!("\tk8s.io/kubernetes/cmd/{name}\n"))
         .collect();
-    let replaced: String = STAGING
+    let replaced: Vec<String> = STAGING
         .split_whitespace()
         .map(|module| format!("\tk8s.io/{module} => k8s.io/{module} v{STAGING_VERSION}\n"))
         .collect();
+    let (commands, replaced) = (commands.concat(), replaced.concat());
     let body = format!(
         "godebug default=go1.26\ntool (\n{commands})\nrequire k8s.io/kubernetes v{KUBERNETES}\nreplace (\n{replaced})"
     );
@@ -150,7 +151,8 @@ fn kubernetes() -> Vec<Tool> {
 fn containerd() -> Vec<Tool> {
     let module = "github.com/containerd/containerd/v2";
     let names = ["containerd", "containerd-shim-runc-v2", "ctr"];
-    let commands: String = names.iter().map(|name| format!("\t{module}/cmd/{name}\n")).collect();
+    let commands: Vec<String> = names.iter().map(|name| format!("\t{module}/cmd/{name}\n")).collect();
+    let commands = commands.concat();
     let body = format!("tool (\n{commands})\nrequire {module} v{CONTAINERD}");
     names
         .into_iter()
