@@ -10,7 +10,6 @@ use std::marker::PhantomData;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::engine;
 use super::validate::Site;
@@ -53,19 +52,15 @@ impl<S> Children<S> {
     }
 }
 
-/// The children of `sites` in `namespace`, to be removed with `owner` except for the volumes.
-pub fn build(
-    sites: &[Site],
-    namespace: &str,
-    owner: Option<&OwnerReference>,
-) -> Result<Children<Prepared>, engine::Error> {
+/// The children of `sites` in `namespace`.
+pub fn build(sites: &[Site], namespace: &str) -> Result<Children<Prepared>, engine::Error> {
     let children = sites.iter().map(|site| {
         let config = engine::of(site.engine).config(site)?;
         Ok(SiteChildren {
-            service: service::build(site, namespace, owner),
-            config_map: config_map::build(site, &config, namespace, owner),
+            service: service::build(site, namespace),
+            config_map: config_map::build(site, &config, namespace),
             volume: volume::build(site, namespace),
-            deployment: deployment::build(site, &config, namespace, owner),
+            deployment: deployment::build(site, &config, namespace),
         })
     });
     Ok(Children::new(children.collect::<Result<_, _>>()?))

@@ -1,7 +1,6 @@
 //! Objects for tests, with names unlike the product's, so that a swapped one shows.
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use regcache_api::{Engine, RegistryCache};
 use serde_json::{Value, json};
 
@@ -35,17 +34,6 @@ pub(crate) fn labels_json() -> Value {
         "regcache.dev/region": "here",
         "regcache.dev/upstream": regcache_api::names::upstream_label("upstream.example"),
     })
-}
-
-pub(crate) fn owner() -> OwnerReference {
-    OwnerReference {
-        api_version: "regcache.dev/v1alpha1".into(),
-        kind: "RegistryCache".into(),
-        name: "owner".into(),
-        uid: "owner-uid".into(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
-    }
 }
 
 pub(crate) fn config_file() -> ConfigFile {

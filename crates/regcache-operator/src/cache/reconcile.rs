@@ -136,8 +136,7 @@ async fn make(
     inputs: &Inputs,
     ctx: &Ctx,
 ) -> Result<Outcome, Error> {
-    let owner = registry_cache.controller_owner_ref(&());
-    let children = build::build(&validated.sites, &ctx.settings.namespace, owner.as_ref()).map_err(Error::Build)?;
+    let children = build::build(&validated.sites, &ctx.settings.namespace).map_err(Error::Build)?;
     if !children.sites.is_empty() {
         finalizer::set(&registry_cache.metadata, ctx)
             .await

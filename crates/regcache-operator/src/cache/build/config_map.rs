@@ -1,15 +1,14 @@
 //! The ConfigMap: the engine's configuration.
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::meta;
 use crate::cache::engine::ConfigFile;
 use crate::cache::validate::Site;
 
-pub(super) fn build(site: &Site, config: &ConfigFile, namespace: &str, owner: Option<&OwnerReference>) -> ConfigMap {
+pub(super) fn build(site: &Site, config: &ConfigFile, namespace: &str) -> ConfigMap {
     ConfigMap {
-        metadata: meta::of(site, namespace, owner),
+        metadata: meta::of(site, namespace),
         data: Some([(config.name.to_owned(), config.text.clone())].into()),
         ..Default::default()
     }
@@ -23,7 +22,7 @@ mod tests {
 
     #[test]
     fn config_map_holds_the_file() {
-        let config_map = build(&site(), &config_file(), "caches", None);
+        let config_map = build(&site(), &config_file(), "caches");
         assert_eq!(
             serde_json::to_value(config_map).unwrap(),
             json!({

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
     NodeSelectorRequirement, NodeSelectorTerm, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec,
     PodTemplateSpec, SeccompProfile, SecurityContext, Volume, VolumeMount,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use sha2::{Digest as _, Sha256};
 
 use super::meta;
@@ -18,12 +18,12 @@ const CONFIG_HASH: &str = "regcache.dev/config-hash";
 /// The user that every engine runs as.
 const USER: i64 = 65532;
 
-pub(super) fn build(site: &Site, config: &ConfigFile, namespace: &str, owner: Option<&OwnerReference>) -> Deployment {
+pub(super) fn build(site: &Site, config: &ConfigFile, namespace: &str) -> Deployment {
     let labels = meta::labels(site);
     let mut hash = hex::encode(Sha256::digest(&config.text));
     hash.truncate(16);
     Deployment {
-        metadata: meta::of(site, namespace, owner),
+        metadata: meta::of(site, namespace),
         spec: Some(DeploymentSpec {
             replicas: Some(1),
             revision_history_limit: Some(2),
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn deployment_runs_the_engine_in_its_region_without_privileges() {
-        let deployment = build(&site(), &config_file(), "caches", None);
+        let deployment = build(&site(), &config_file(), "caches");
         let expected = json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {
@@ -253,7 +253,7 @@ mod tests {
     fn another_configuration_makes_another_pod() {
         let mut other = config_file();
         other.text.push_str("b: 2\n");
-        let template = |config: &ConfigFile| build(&site(), config, "caches", None).spec.unwrap().template;
+        let template = |config: &ConfigFile| build(&site(), config, "caches").spec.unwrap().template;
         assert_ne!(template(&config_file()), template(&other));
     }
 }

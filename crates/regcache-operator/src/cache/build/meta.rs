@@ -1,8 +1,12 @@
-//! Names, labels and owner of every child.
+//! Names and labels of every child.
+//!
+//! Children have no ownerReference. With one, a deletion in the foreground (Argo CD's default) takes all of them in the
+//! same second, finalizer or not, while nodes still use them. The finalizer removes them in an order that protects
+//! pulls; were it taken off by force, they would stay and harm nobody.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use regcache_api::labels::{self, Component};
 use regcache_api::names;
 
@@ -19,13 +23,12 @@ pub(super) fn labels(site: &Site) -> BTreeMap<String, String> {
 }
 
 /// Metadata of a child of `site`.
-pub(super) fn of(site: &Site, namespace: &str, owner: Option<&OwnerReference>) -> ObjectMeta {
+pub(super) fn of(site: &Site, namespace: &str) -> ObjectMeta {
     ObjectMeta {
         name: Some(site.name.clone()),
         namespace: Some(namespace.into()),
         labels: Some(labels(site)),
         annotations: Some([(labels::UPSTREAM_HOST.to_owned(), site.host.clone())].into()),
-        owner_references: owner.map(|owner| vec![owner.clone()]),
         ..Default::default()
     }
 }

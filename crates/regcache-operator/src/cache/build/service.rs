@@ -1,16 +1,15 @@
 //! The Service: the address that plans name.
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::meta;
 use crate::cache::engine::{METRICS_PORT, PORT};
 use crate::cache::validate::Site;
 
-pub(super) fn build(site: &Site, namespace: &str, owner: Option<&OwnerReference>) -> Service {
+pub(super) fn build(site: &Site, namespace: &str) -> Service {
     Service {
-        metadata: meta::of(site, namespace, owner),
+        metadata: meta::of(site, namespace),
         spec: Some(ServiceSpec {
             type_: Some("ClusterIP".into()),
             selector: Some(meta::labels(site)),
@@ -34,12 +33,12 @@ fn port(name: &str, number: u16) -> ServicePort {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::fixtures::{labels_json, owner, site};
+    use crate::cache::fixtures::{labels_json, site};
     use serde_json::json;
 
     #[test]
     fn service_selects_the_pods_of_its_site_only() {
-        let service = build(&site(), "caches", Some(&owner()));
+        let service = build(&site(), "caches");
         assert_eq!(
             serde_json::to_value(service).unwrap(),
             json!({
@@ -48,10 +47,6 @@ mod tests {
                     "name": "rc-upstream-example-here-0", "namespace": "caches",
                     "labels": labels_json(),
                     "annotations": {"regcache.dev/upstream-host": "upstream.example"},
-                    "ownerReferences": [{
-                        "apiVersion": "regcache.dev/v1alpha1", "kind": "RegistryCache", "name": "owner", "uid": "owner-uid",
-                        "controller": true, "blockOwnerDeletion": true,
-                    }],
                 },
                 "spec": {
                     "type": "ClusterIP",

@@ -1,7 +1,7 @@
 //! The PersistentVolumeClaim: what is cached.
 //!
-//! It has no owner: it stays when its cache or the whole RegistryCache goes, and is taken up again by name. Filling it
-//! anew costs the very traffic that the cache is there to save.
+//! It stays when its cache or the whole RegistryCache goes, and is taken up again by name. Filling it anew costs the
+//! very traffic that the cache is there to save.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -11,7 +11,7 @@ use crate::cache::validate::Site;
 
 pub(super) fn build(site: &Site, namespace: &str) -> PersistentVolumeClaim {
     PersistentVolumeClaim {
-        metadata: meta::of(site, namespace, None),
+        metadata: meta::of(site, namespace),
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOnce".into()]),
             storage_class_name: site.class.clone(),
@@ -32,7 +32,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn volume_has_no_owner_and_leaves_the_default_class_to_the_cluster() {
+    fn volume_leaves_the_default_class_to_the_cluster() {
         let expected = json!({
             "apiVersion": "v1", "kind": "PersistentVolumeClaim",
             "metadata": {
