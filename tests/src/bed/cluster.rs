@@ -110,15 +110,17 @@ impl Cluster {
 
     fn bring_up(&self, archives: &[PathBuf]) -> Result<()> {
         let name = &self.spec.name;
-        fs::create_dir_all(&self.work)?;
-        fs::write(self.work.join("spec.json"), serde_json::to_vec_pretty(&self.spec)?)?;
-        network::create_cluster(name)?;
-        control::write_files(&self.work)?;
+        interrupt::guarded(|| {
+            fs::create_dir_all(&self.work)?;
+            fs::write(self.work.join("spec.json"), serde_json::to_vec_pretty(&self.spec)?)?;
+            network::create_cluster(name)?;
+            control::write_files(&self.work)
+        })?;
         Component::Etcd.start(name, &self.work)?;
         Component::ApiServer.start(name, &self.work)?;
         // Nodes boot while the API server starts; their kubelets wait for the marker.
         for node in self.nodes() {
-            node.prepare(&self.spec, archives)?;
+            interrupt::guarded(|| node.prepare(&self.spec, archives))?;
             node.power_on()?;
         }
         for (host, _) in names::INTERNET.iter().take(names::STARTED) {

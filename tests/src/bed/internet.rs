@@ -8,7 +8,7 @@ pub mod front;
 pub mod log;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -19,7 +19,7 @@ pub use log::Request;
 use super::pki::Authority;
 use super::process::Journal;
 use super::wait::{Look, wait_for};
-use super::{Cluster, cluster, http, names, paths, shell};
+use super::{Cluster, cluster, http, interrupt, names, paths, shell};
 
 /// Where the registry itself listens; port 443 is the front.
 const INNER_PORT: u16 = 5443;
@@ -64,24 +64,7 @@ impl Internet {
     /// Starts it (again); its content is kept. Returns when it answers.
     pub fn start(&self) -> Result<()> {
         let dir = self.dir();
-        fs::create_dir_all(&dir)?;
-        let identity = Authority::of_the_bed()?.issue(&dir, "server", &[self.host, self.address])?;
-        let config = format!(
-            "version: 0.1
-log: {{level: warn, accesslog: {{disabled: false}}}}
-storage:
-  filesystem: {{rootdirectory: {dir}/storage}}
-  maintenance: {{uploadpurging: {{enabled: false}}}}
-http:
-  addr: {address}:{INNER_PORT}
-  tls: {{certificate: {certificate}, key: {key}}}
-",
-            dir = dir.display(),
-            address = self.address,
-            certificate = identity.certificate.display(),
-            key = identity.key.display(),
-        );
-        fs::write(dir.join("config.yml"), config)?;
+        interrupt::guarded(|| self.write_files(&dir))?;
         let journal = Journal::of(&self.work);
         let netns = names::cluster_netns(&self.cluster);
         let mut registry = shell::in_netns(&netns, paths::tool("registry"));
@@ -98,6 +81,28 @@ http:
             .arg(&dir);
         journal.spawn(&self.front_role(), &dir.join("front.log"), &front)?;
         self.wait_answers()
+    }
+
+    fn write_files(&self, dir: &Path) -> Result<()> {
+        fs::create_dir_all(dir)?;
+        let identity = Authority::of_the_bed()?.issue(dir, "server", &[self.host, self.address])?;
+        let config = format!(
+            "version: 0.1
+log: {{level: warn, accesslog: {{disabled: false}}}}
+storage:
+  filesystem: {{rootdirectory: {dir}/storage}}
+  maintenance: {{uploadpurging: {{enabled: false}}}}
+http:
+  addr: {address}:{INNER_PORT}
+  tls: {{certificate: {certificate}, key: {key}}}
+",
+            dir = dir.display(),
+            address = self.address,
+            certificate = identity.certificate.display(),
+            key = identity.key.display(),
+        );
+        fs::write(dir.join("config.yml"), config)?;
+        Ok(())
     }
 
     fn wait_answers(&self) -> Result<()> {

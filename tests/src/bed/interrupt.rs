@@ -28,6 +28,13 @@ pub fn gate() -> Result<Gate> {
     Ok(gate)
 }
 
+/// Does something that leaves traces (a namespace, a directory) and that cleaning up must not overlap. Must not start
+/// processes by [`super::process::Journal::spawn`], which asks for the same permission.
+pub fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let _gate = gate()?;
+    work()
+}
+
 /// An error after Ctrl-C.
 pub fn check() -> Result<()> {
     if INTERRUPTED.load(Ordering::SeqCst) {

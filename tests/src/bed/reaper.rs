@@ -6,6 +6,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -20,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Removes everything of the cluster. Succeeds when there is nothing.
 pub fn remove(cluster: &str) -> Result<()> {
+    // Ctrl-C and a value that goes out of scope may come together.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     names::check_cluster(cluster)?;
     let work = paths::work(cluster);
     // PID 1 of each node first: with it the kernel ends everything of the node, pods included.
