@@ -49,7 +49,11 @@ pub fn run(root: &Path) -> Result<()> {
     let teller = Teller(Instant::now());
     teller.step("starting a Kubernetes cluster: control plane and four nodes in two regions");
     let image = root.join("target/regcache-image.tar");
-    ensure!(image.is_file(), "there is no {}: run `make demo`, which builds it", image.display());
+    ensure!(
+        image.is_file(),
+        "there is no {}: run `make demo`, which builds it",
+        image.display()
+    );
     let cluster = Cluster::start(ClusterSpec::regions("demo", 4, 2).with_image(image))?;
     Teller::command("kubectl get nodes -L topology.kubernetes.io/region");
     Teller::show(&cluster.kubectl(&["get", "nodes", "-L", "topology.kubernetes.io/region"])?);
@@ -73,7 +77,10 @@ fn show(cluster: &Cluster, root: &Path, teller: &Teller) -> Result<()> {
     let image = hub.push("demo/app", &[64 << 10, 16 * MIB, 4 * MIB])?;
     let name = image.name.replacen(DOCKER_HUB, "docker.io", 1);
     let size: usize = image.layers.iter().map(|layer| layer.size).sum();
-    teller.step(&format!("pods of {name} ({:.1} MiB) on each node, one after the other", mib(size as u64)));
+    teller.step(&format!(
+        "pods of {name} ({:.1} MiB) on each node, one after the other",
+        mib(size as u64)
+    ));
     let mut rows = Vec::new();
     for node in ["n1", "n2", "n3", "n4"] {
         let row = pull(cluster, &hub, &image, &name, node)?;
@@ -89,10 +96,25 @@ fn install(cluster: &Cluster, root: &Path, teller: &Teller) -> Result<()> {
     teller.step("installing regcache with Helm");
     let chart = |name: &str| root.join("charts").join(name).display().to_string();
     Teller::command("helm install regcache-crds charts/regcache-crds");
-    cluster.helm(&["install", "regcache-crds", &chart("regcache-crds"), "--namespace", SYSTEM, "--create-namespace"])?;
+    cluster.helm(&[
+        "install",
+        "regcache-crds",
+        &chart("regcache-crds"),
+        "--namespace",
+        SYSTEM,
+        "--create-namespace",
+    ])?;
     Teller::command("helm install regcache charts/regcache --namespace regcache-system --create-namespace --wait");
     let chart = chart("regcache");
-    let mut words = vec!["install", "regcache", &chart, "--namespace", SYSTEM, "--create-namespace", "--wait"];
+    let mut words = vec![
+        "install",
+        "regcache",
+        &chart,
+        "--namespace",
+        SYSTEM,
+        "--create-namespace",
+        "--wait",
+    ];
     let values = [
         "image.repository=registry.test/regcache",
         "image.tag=dev",
@@ -121,22 +143,39 @@ fn apply(cluster: &Cluster, root: &Path, teller: &Teller) -> Result<()> {
     wait_for(&format!("RegistryCache {name} to be Ready"), PATIENCE, || {
         let object = cluster.kubectl_json(&["get", "rcache", &name])?;
         let ready = condition(&object, "Ready").cloned().unwrap_or_default();
-        let line = format!("Ready={} {}: {}", text(&ready["status"]), text(&ready["reason"]), text(&ready["message"]));
+        let line = format!(
+            "Ready={} {}: {}",
+            text(&ready["status"]),
+            text(&ready["reason"]),
+            text(&ready["message"])
+        );
         if line != told {
             println!("         {line}");
             told.clone_from(&line);
         }
-        Ok(if ready["status"] == "True" { Look::Done(()) } else { Look::NotYet(line) })
+        Ok(if ready["status"] == "True" {
+            Look::Done(())
+        } else {
+            Look::NotYet(line)
+        })
     })?;
     Teller::command("kubectl get rcache");
     Teller::show(&cluster.kubectl(&["get", "rcache"])?);
     Teller::command("kubectl get pods -A -o wide");
     Teller::show(&cluster.kubectl(&["get", "pods", "-A", "-o", "wide"])?);
     // A kubelet hands a changed plan to its helper when it next looks after the pod.
-    let files: Vec<_> = cluster.nodes().iter().map(|node| node.certs_dir().join("docker.io/hosts.toml")).collect();
+    let files: Vec<_> = cluster
+        .nodes()
+        .iter()
+        .map(|node| node.certs_dir().join("docker.io/hosts.toml"))
+        .collect();
     wait_for("hosts.toml on every node", PATIENCE, || {
         let there = files.iter().filter(|file| file.is_file()).count();
-        Ok(if there == files.len() { Look::Done(()) } else { Look::NotYet(format!("{there} of {}", files.len())) })
+        Ok(if there == files.len() {
+            Look::Done(())
+        } else {
+            Look::NotYet(format!("{there} of {}", files.len()))
+        })
     })?;
     let file = files.first().context("a node")?;
     teller.step("what the helper wrote on n1: /etc/containerd/certs.d/docker.io/hosts.toml");
@@ -147,7 +186,10 @@ fn apply(cluster: &Cluster, root: &Path, teller: &Teller) -> Result<()> {
 /// One pull; who served it is read from the caches' own counters and the registry's log.
 fn pull(cluster: &Cluster, hub: &Internet, image: &Pushed, name: &str, node: &str) -> Result<Row> {
     let caches = caches(cluster)?;
-    let before: Result<Vec<f64>> = caches.iter().map(|(_, address)| blobs_served(cluster, address)).collect();
+    let before: Result<Vec<f64>> = caches
+        .iter()
+        .map(|(_, address)| blobs_served(cluster, address))
+        .collect();
     let since = hub.marker();
     let result = cluster.pull(&PodRequest::new(&format!("demo-{node}"), node, name))?;
     let mut served_by = Vec::new();
@@ -156,18 +198,32 @@ fn pull(cluster: &Cluster, hub: &Internet, image: &Pushed, name: &str, node: &st
             served_by.push(cache.clone());
         }
     }
-    let requests: Vec<_> = hub.requests(since).into_iter().filter(|it| it.is_of(&image.repository)).collect();
+    let requests: Vec<_> = hub
+        .requests(since)
+        .into_iter()
+        .filter(|it| it.is_of(&image.repository))
+        .collect();
     if requests.iter().any(crate::bed::Request::is_from_containerd) {
         served_by.push("docker.io itself".into());
     }
-    let region = cluster.kubectl(&["get", "node", node, "-o", r"jsonpath={.metadata.labels.topology\.kubernetes\.io/region}"])?;
+    let region = cluster.kubectl(&[
+        "get",
+        "node",
+        node,
+        "-o",
+        r"jsonpath={.metadata.labels.topology\.kubernetes\.io/region}",
+    ])?;
     let blobs = requests.iter().filter(|request| request.is_blob_get(&image.repository));
     Ok(Row {
         node: node.into(),
         region,
         served_by: served_by.join(", "),
         seconds: result.seconds,
-        upstream_bytes: requests.iter().filter(|request| request.method == "GET").map(|request| request.bytes).sum(),
+        upstream_bytes: requests
+            .iter()
+            .filter(|request| request.method == "GET")
+            .map(|request| request.bytes)
+            .sum(),
         upstream_blobs: blobs.count(),
     })
 }
@@ -187,8 +243,12 @@ fn caches(cluster: &Cluster) -> Result<Vec<(String, String)>> {
 /// Requests for blobs that a cache has answered, by its own metrics.
 fn blobs_served(cluster: &Cluster, address: &str) -> Result<f64> {
     let metrics = cluster.http_get(&format!("http://{address}:5001/metrics"))?;
-    let lines = metrics.lines().filter(|line| line.starts_with("registry_proxy_requests_total{type=\"blob\"}"));
-    Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    let lines = metrics
+        .lines()
+        .filter(|line| line.starts_with("registry_proxy_requests_total{type=\"blob\"}"));
+    Ok(lines
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum())
 }
 
 fn table(rows: &[Row]) -> String {
@@ -217,13 +277,25 @@ fn check(rows: &[Row]) -> Result<()> {
     let mut seen: Vec<&str> = Vec::new();
     for row in rows {
         let wanted = format!("cache in {}", row.region);
-        ensure!(row.served_by == wanted, "{} was served by {}, not by the {wanted}", row.node, row.served_by);
+        ensure!(
+            row.served_by == wanted,
+            "{} was served by {}, not by the {wanted}",
+            row.node,
+            row.served_by
+        );
         if seen.contains(&row.region.as_str()) {
-            ensure!(row.upstream_blobs == 0, "{}: the second pull in {} fetched blobs", row.node, row.region);
+            ensure!(
+                row.upstream_blobs == 0,
+                "{}: the second pull in {} fetched blobs",
+                row.node,
+                row.region
+            );
         }
         seen.push(&row.region);
     }
-    println!("\n         Each node was served by its own region's cache; the second pull in a region cost upstream no blob.");
+    println!(
+        "\n         Each node was served by its own region's cache; the second pull in a region cost upstream no blob."
+    );
     Ok(())
 }
 
@@ -233,7 +305,10 @@ fn mib(bytes: u64) -> f64 {
 }
 
 fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+    object["status"]["conditions"]
+        .as_array()?
+        .iter()
+        .find(|condition| condition["type"] == kind)
 }
 
 fn text(value: &Value) -> String {
@@ -245,7 +320,14 @@ mod tests {
     use super::*;
 
     fn row(node: &str, region: &str, served_by: &str, upstream_blobs: usize) -> Row {
-        Row { node: node.into(), region: region.into(), served_by: served_by.into(), seconds: 0.1, upstream_bytes: 0, upstream_blobs }
+        Row {
+            node: node.into(),
+            region: region.into(),
+            served_by: served_by.into(),
+            seconds: 0.1,
+            upstream_bytes: 0,
+            upstream_blobs,
+        }
     }
 
     #[test]

@@ -11,11 +11,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("regcache-mirror", &[]),
     ("regcache-transfer", &[]),
     ("regcache-runtime", &[]),
-    ("regcache-operator", &["regcache-api", "regcache-mirror", "regcache-runtime"]),
-    ("regcache-node", &["regcache-mirror", "regcache-transfer", "regcache-runtime"]),
+    (
+        "regcache-operator",
+        &["regcache-api", "regcache-mirror", "regcache-runtime"],
+    ),
+    (
+        "regcache-node",
+        &["regcache-mirror", "regcache-transfer", "regcache-runtime"],
+    ),
     (
         "regcache-tests",
-        &["regcache-api", "regcache-mirror", "regcache-transfer", "regcache-runtime", "regcache-operator", "regcache-node"],
+        &[
+            "regcache-api",
+            "regcache-mirror",
+            "regcache-transfer",
+            "regcache-runtime",
+            "regcache-operator",
+            "regcache-node",
+        ],
     ),
 ];
 
@@ -45,7 +58,10 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
             let all = package["dependencies"].as_array().unwrap();
             // What only tests use does not count.
             let own = all.iter().filter(|dependency| dependency["kind"].is_null());
-            (text(&package["name"]), own.map(|dependency| text(&dependency["name"])).collect())
+            (
+                text(&package["name"]),
+                own.map(|dependency| text(&dependency["name"])).collect(),
+            )
         })
         .collect()
 }
@@ -54,7 +70,10 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
 fn dependencies_point_downward() {
     let found = dependencies();
     for (room, uses) in &found {
-        let (_, may) = MAY_USE.iter().find(|(name, _)| name == room).unwrap_or_else(|| panic!("{room} is not drawn"));
+        let (_, may) = MAY_USE
+            .iter()
+            .find(|(name, _)| name == room)
+            .unwrap_or_else(|| panic!("{room} is not drawn"));
         for used in uses.iter().filter(|used| used.starts_with("regcache-")) {
             assert!(may.contains(&used.as_str()), "{room} uses {used}");
         }

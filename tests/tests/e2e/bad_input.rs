@@ -10,19 +10,47 @@ use crate::suite::{KIB, NODES, PATIENCE, Suite, condition, refusal};
 /// A change to a good object, and what the refusal must contain.
 const REFUSED: &[(&str, &str, &str)] = &[
     ("/spec/nonsense", "true", "unknown field"),
-    ("/spec/upstreams/0/host", "\"https://docker.io/library\"", "write docker.io, not https://docker.io/library"),
-    ("/spec/upstreams/0/host", "\"docker.io/library\"", "without scheme, path or user"),
+    (
+        "/spec/upstreams/0/host",
+        "\"https://docker.io/library\"",
+        "write docker.io, not https://docker.io/library",
+    ),
+    (
+        "/spec/upstreams/0/host",
+        "\"docker.io/library\"",
+        "without scheme, path or user",
+    ),
     ("/spec/upstreams/0/host", "\"index.docker.io\"", "write host: docker.io"),
-    ("/spec/upstreams/0/url", "\"https://me:secret@registry.test\"", "without user, path or query"),
-    ("/spec/upstreams/0/url", "\"ftp://registry.test\"", "http:// or https://"),
+    (
+        "/spec/upstreams/0/url",
+        "\"https://me:secret@registry.test\"",
+        "without user, path or query",
+    ),
+    (
+        "/spec/upstreams/0/url",
+        "\"ftp://registry.test\"",
+        "http:// or https://",
+    ),
     ("/spec/regions/0/storage", "{\"size\": \"0\"}", "greater than zero"),
     ("/spec/regions/0/storage", "{\"size\": \"much\"}", "for example 50Gi"),
     ("/spec/regions/0/name", "\"a/b\"", "topology.kubernetes.io/region"),
     ("/spec/regions", "[]", "at least 1"),
-    ("/spec/upstreams", "[{\"host\": \"a.test\"}, {\"host\": \"a.test\"}]", "Duplicate value"),
-    ("/spec/cache", "{\"engine\": \"Nginx\"}", "supported values: \"Distribution\""),
+    (
+        "/spec/upstreams",
+        "[{\"host\": \"a.test\"}, {\"host\": \"a.test\"}]",
+        "Duplicate value",
+    ),
+    (
+        "/spec/cache",
+        "{\"engine\": \"Nginx\"}",
+        "supported values: \"Distribution\"",
+    ),
     ("/spec/nodes", "{\"mode\": \"Sometimes\"}", "supported values"),
-    ("/metadata/name", "\"a-name-that-is-far-too-long-to-be-part-of-another-name\"", "use 52 characters or fewer"),
+    (
+        "/metadata/name",
+        "\"a-name-that-is-far-too-long-to-be-part-of-another-name\"",
+        "use 52 characters or fewer",
+    ),
 ];
 
 pub fn bad_objects_are_refused_with_the_fix(suite: &mut Suite) -> Result<()> {
@@ -42,7 +70,10 @@ pub fn bad_objects_are_refused_with_the_fix(suite: &mut Suite) -> Result<()> {
 /// Sets a value, adding the last step of its path.
 fn put(object: &mut Value, path: &str, value: Value) -> Result<()> {
     let (parent, key) = path.rsplit_once('/').context("a path")?;
-    let map = object.pointer_mut(parent).and_then(Value::as_object_mut).with_context(|| format!("no {parent}"))?;
+    let map = object
+        .pointer_mut(parent)
+        .and_then(Value::as_object_mut)
+        .with_context(|| format!("no {parent}"))?;
     map.insert(key.to_owned(), value);
     Ok(())
 }
@@ -51,15 +82,22 @@ fn put(object: &mut Value, path: &str, value: Value) -> Result<()> {
 /// and so do other objects.
 pub fn bad_spec_harms_nothing_else(suite: &mut Suite) -> Result<()> {
     suite.main_ready()?;
-    suite.apply_cache("bad-class", &["other.test"], &["region-1", "nowhere"], &json!({
-        "regions": [
-            {"name": "region-1", "storage": {"size": "1Gi", "storageClassName": "no-such-class"}},
-            {"name": "region-2", "storage": {"size": "1Gi"}},
-            {"name": "nowhere"},
-        ],
-    }))?;
+    suite.apply_cache(
+        "bad-class",
+        &["other.test"],
+        &["region-1", "nowhere"],
+        &json!({
+            "regions": [
+                {"name": "region-1", "storage": {"size": "1Gi", "storageClassName": "no-such-class"}},
+                {"name": "region-2", "storage": {"size": "1Gi"}},
+                {"name": "nowhere"},
+            ],
+        }),
+    )?;
     let object = suite.wait_condition("bad-class", "StorageHealthy", "False", Some("StorageClassNotFound"))?;
-    let message = condition(&object, "StorageHealthy").map(|it| it["message"].to_string()).unwrap_or_default();
+    let message = condition(&object, "StorageHealthy")
+        .map(|it| it["message"].to_string())
+        .unwrap_or_default();
     ensure!(message.contains("no-such-class"), "{message}");
     suite.wait_published("other.test", &[2, 4])?;
     let object = suite.cluster.kubectl_json(&["get", "rcache", "bad-class"])?;
@@ -70,9 +108,17 @@ pub fn bad_spec_harms_nothing_else(suite: &mut Suite) -> Result<()> {
     let cache = json!({"image": "images.test/no-such-image:1", "storage": {"size": "1Gi"}});
     suite.apply_cache("bad-image", &["other.test"], &["region-1"], &json!({"cache": cache}))?;
     let object = suite.wait_condition("bad-image", "CachesAvailable", "False", Some("ImagePullFailed"))?;
-    let message = condition(&object, "CachesAvailable").map(|it| it["message"].to_string()).unwrap_or_default();
-    ensure!(message.contains("images.test/no-such-image:1") && message.contains("spec.cache.image"), "{message}");
-    ensure!(!suite.is_published(1, "other.test"), "a cache that never answered is used");
+    let message = condition(&object, "CachesAvailable")
+        .map(|it| it["message"].to_string())
+        .unwrap_or_default();
+    ensure!(
+        message.contains("images.test/no-such-image:1") && message.contains("spec.cache.image"),
+        "{message}"
+    );
+    ensure!(
+        !suite.is_published(1, "other.test"),
+        "a cache that never answered is used"
+    );
     suite.delete_cache("bad-image")?;
 
     suite.apply_cache("far-away", &["other.test"], &["nowhere"], &json!({}))?;
@@ -90,7 +136,9 @@ pub fn upstream_of_another_registrycache_is_refused(suite: &mut Suite) -> Result
     suite.delete_cache("second")?;
     suite.apply_cache("late", &["images.test", "other.test"], &["region-1"], &json!({}))?;
     let object = suite.wait_condition("late", "Stalled", "True", Some("UpstreamTaken"))?;
-    let message = condition(&object, "Stalled").map(|it| it["message"].to_string()).unwrap_or_default();
+    let message = condition(&object, "Stalled")
+        .map(|it| it["message"].to_string())
+        .unwrap_or_default();
     ensure!(message.contains("images.test") && message.contains("main"), "{message}");
     // The rest of it works, and the older one is not touched.
     suite.wait_published("other.test", &[1, 3])?;
@@ -102,9 +150,16 @@ pub fn upstream_of_another_registrycache_is_refused(suite: &mut Suite) -> Result
 pub fn node_without_config_path_is_named(suite: &mut Suite) -> Result<()> {
     suite.main_ready()?;
     wait_for("the helper on n5 to name config_path", PATIENCE, || {
-        let name = suite.helper_pod(5)?["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let name = suite.helper_pod(5)?["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let log = suite.cluster.kubectl(&["logs", "-n", NODES, &name])?;
-        Ok(if log.contains("config_path") { Look::Done(()) } else { Look::NotYet(log) })
+        Ok(if log.contains("config_path") {
+            Look::Done(())
+        } else {
+            Look::NotYet(log)
+        })
     })?;
     let image = suite.push(&[64 * KIB])?;
     suite.pull(5, &image.name)?;

@@ -11,7 +11,14 @@ use serde_json::{Value, json};
 use crate::suite::{KIB, MIB, SYSTEM, Suite};
 
 /// Hosts of the upstreams, one for each test.
-const HOSTS: [&str; 6] = ["silent.test", "nobody.test", "stall.test", "reset.test", "wrong-small.test", "wrong-large.test"];
+const HOSTS: [&str; 6] = [
+    "silent.test",
+    "nobody.test",
+    "stall.test",
+    "reset.test",
+    "wrong-small.test",
+    "wrong-large.test",
+];
 
 pub fn silent(suite: &mut Suite) -> Result<()> {
     four_at_once(suite, "silent.test", &Fault::new(Kind::Silent), &[64 * KIB, MIB])
@@ -28,7 +35,12 @@ pub fn half_then_stall(suite: &mut Suite) -> Result<()> {
 }
 
 pub fn half_then_reset(suite: &mut Suite) -> Result<()> {
-    four_at_once(suite, "reset.test", &Fault::of_blobs(Kind::HalfReset, 0), &[64 * KIB, 8 * MIB, 2 * MIB])
+    four_at_once(
+        suite,
+        "reset.test",
+        &Fault::of_blobs(Kind::HalfReset, 0),
+        &[64 * KIB, 8 * MIB, 2 * MIB],
+    )
 }
 
 pub fn wrong_bytes_small(suite: &mut Suite) -> Result<()> {
@@ -42,7 +54,11 @@ pub fn wrong_bytes_large(suite: &mut Suite) -> Result<()> {
     fault(suite, host, &Fault::of_blobs(Kind::WrongBytes, MIB as u64))?;
     let image = pushed(suite, host, &[64 * KIB, 8 * MIB])?;
     let result = suite.pull_whatever(1, &image)?;
-    ensure!(result.failed_attempts <= 1, "more than kubelet's first retry was needed: {:?}", result.failures);
+    ensure!(
+        result.failed_attempts <= 1,
+        "more than kubelet's first retry was needed: {:?}",
+        result.failures
+    );
     // The cache is out now: nobody else meets it.
     let next = pushed(suite, host, &[64 * KIB, 8 * MIB])?;
     suite.pull(1, &next)?;
@@ -84,7 +100,10 @@ fn no_failures(results: &[PullResult]) -> Result<()> {
 /// The RegistryCache whose caches misbehave, Ready, and `main` beside it.
 fn faulty_ready(suite: &mut Suite) -> Result<()> {
     suite.main_ready()?;
-    let upstreams: Vec<Value> = HOSTS.iter().map(|host| json!({"host": host, "url": "https://images.test"})).collect();
+    let upstreams: Vec<Value> = HOSTS
+        .iter()
+        .map(|host| json!({"host": host, "url": "https://images.test"}))
+        .collect();
     let cache = json!({"image": images::FAULTY, "storage": {"size": "1Gi"}});
     let more = json!({"upstreams": upstreams, "cache": cache});
     suite.apply_cache("faulty", &[], &["region-1"], &more)?;
@@ -101,7 +120,5 @@ fn pushed(suite: &Suite, host: &str, layers: &[usize]) -> Result<String> {
 fn fault(suite: &Suite, host: &str, kind: &Fault) -> Result<()> {
     let site = suite.site("faulty", "region-1", host);
     let address = suite.cluster.pod_ip(SYSTEM, &suite.cache_pod(&site)?)?;
-    let answer = suite.cluster.http("POST", &format!("http://{address}:5001/fault"), &serde_json::to_string(kind)?)?;
-    ensure!((200..300).contains(&answer.status), "the faulty cache refused {kind:?}: {} {}", answer.status, answer.text());
-    Ok(())
+    suite.cluster.set_faults(&address, std::slice::from_ref(kind))
 }

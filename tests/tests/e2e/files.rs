@@ -48,10 +48,19 @@ pub fn foreign_files_survive(suite: &mut Suite) -> Result<()> {
     suite.pull(1, &image.name)?;
 
     suite.helm_upgrade("next")?;
-    suite.cluster.kubectl(&["rollout", "status", "daemonset", "-n", crate::suite::NODES, "--timeout=180s"])?;
+    suite.cluster.kubectl(&[
+        "rollout",
+        "status",
+        "daemonset",
+        "-n",
+        crate::suite::NODES,
+        "--timeout=180s",
+    ])?;
     ensure!(theirs(suite)? == before, "changed by an update");
 
-    suite.cluster.helm(&["uninstall", "regcache", "--namespace", crate::suite::SYSTEM, "--wait"])?;
+    suite
+        .cluster
+        .helm(&["uninstall", "regcache", "--namespace", crate::suite::SYSTEM, "--wait"])?;
     suite.wait_withdrawn("images.test", &NODES_WITH_MIRROR)?;
     suite.wait_withdrawn("other.test", &[3, 4])?;
     ensure!(theirs(suite)? == before, "changed by the uninstall");

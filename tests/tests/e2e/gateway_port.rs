@@ -19,21 +19,35 @@ pub fn taken_by_an_impostor(suite: &mut Suite) -> Result<()> {
     node.signal_daemon(Daemon::Kubelet, Signal::STOP)?;
     node.signal_container_processes(NODES, Signal::KILL)?;
     let mut impostor = Impostor::start(suite)?;
-    ensure!(suite.is_published(1, "images.test"), "the dead helper's file should still be there");
+    ensure!(
+        suite.is_published(1, "images.test"),
+        "the dead helper's file should still be there"
+    );
     let mut pod = PodRequest::new(&suite.fresh("pull"), "n1", &image.name);
     pod.timeout = PATIENCE;
     suite.cluster.start_pull(&pod)?;
     node.signal_daemon(Daemon::Kubelet, Signal::CONT)?;
     let result = suite.cluster.finish_pull(&pod)?;
     suite.cluster.kubectl(&["delete", "pod", &pod.name, "--wait=false"])?;
-    ensure!(result.failed_attempts == 0, "the pull failed first: {:?}", result.failures);
+    ensure!(
+        result.failed_attempts == 0,
+        "the pull failed first: {:?}",
+        result.failures
+    );
     // Nothing of ours stays while the port is somebody else's, and the pod says what is the matter.
     suite.wait_withdrawn("images.test", &[1])?;
     suite.wait_helper(1, false)?;
-    let name = suite.helper_pod(1)?["metadata"]["name"].as_str().context("a pod has a name")?.to_owned();
+    let name = suite.helper_pod(1)?["metadata"]["name"]
+        .as_str()
+        .context("a pod has a name")?
+        .to_owned();
     wait_for("an event that names the port", PATIENCE, || {
         let text = suite.cluster.kubectl(&["describe", "pod", "-n", NODES, &name])?;
-        Ok(if text.contains("21500") && text.contains("taken") { Look::Done(()) } else { Look::NotYet(text) })
+        Ok(if text.contains("21500") && text.contains("taken") {
+            Look::Done(())
+        } else {
+            Look::NotYet(text)
+        })
     })?;
     let seen = impostor.end()?;
     ensure!(!seen.contains("/v2/"), "the impostor was asked for an image: {seen}");
@@ -51,20 +65,54 @@ impl Impostor {
     fn start(suite: &Suite) -> Result<Self> {
         let dir = suite.cluster.work().join("impostor");
         std::fs::create_dir_all(&dir)?;
-        let (key, certificate) = (dir.join("key.pem").display().to_string(), dir.join("cert.pem").display().to_string());
+        let (key, certificate) = (
+            dir.join("key.pem").display().to_string(),
+            dir.join("cert.pem").display().to_string(),
+        );
         let node = suite.node(1);
         node.exec(&[
-            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-            "-subj", "/CN=impostor", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", &key, "-out", &certificate,
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=impostor",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            &key,
+            "-out",
+            &certificate,
         ])?;
         let output = dir.join("output");
         let mut command = node.command("openssl")?;
-        command.args(["s_server", "-accept", "127.0.0.1:21500", "-key", &key, "-cert", &certificate, "-quiet"]);
-        command.stdout(std::fs::File::create(&output)?).stderr(std::process::Stdio::null());
+        command.args([
+            "s_server",
+            "-accept",
+            "127.0.0.1:21500",
+            "-key",
+            &key,
+            "-cert",
+            &certificate,
+            "-quiet",
+        ]);
+        command
+            .stdout(std::fs::File::create(&output)?)
+            .stderr(std::process::Stdio::null());
         let process = command.stdin(std::process::Stdio::piped()).spawn()?;
         wait_for("the impostor to listen", PATIENCE, || {
             let listens = node.exec(&["busybox", "netstat", "-ltn"])?.contains("127.0.0.1:21500");
-            Ok(if listens { Look::Done(()) } else { Look::NotYet("not yet".into()) })
+            Ok(if listens {
+                Look::Done(())
+            } else {
+                Look::NotYet("not yet".into())
+            })
         })?;
         Ok(Self { process, output })
     }

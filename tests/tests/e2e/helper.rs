@@ -16,7 +16,10 @@ pub fn killed(suite: &mut Suite) -> Result<()> {
         suite.wait_helper(1, true)?;
         let image = suite.push(&[64 * KIB, 2 * MIB])?;
         suite.node(1).signal_container_processes(NODES, Signal::KILL)?;
-        ensure!(suite.is_published(1, "images.test"), "a killed helper cannot have removed its file");
+        ensure!(
+            suite.is_published(1, "images.test"),
+            "a killed helper cannot have removed its file"
+        );
         let seconds = suite.pull(1, &image.name)?;
         suite.check_delay(&format!("pull after kill {round}"), seconds, 1.0)?;
     }
@@ -67,7 +70,9 @@ fn all_updated(suite: &Suite, tag: &str) -> Result<bool> {
     let sets = items(&suite.cluster.kubectl_json(&["get", "daemonsets", "-n", NODES])?);
     Ok(!sets.is_empty()
         && sets.iter().all(|set| {
-            let image = set["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+            let image = set["spec"]["template"]["spec"]["containers"][0]["image"]
+                .as_str()
+                .unwrap_or_default();
             let status = &set["status"];
             image.ends_with(tag)
                 && status["observedGeneration"] == set["metadata"]["generation"]
@@ -81,17 +86,28 @@ pub fn power_cycle(suite: &mut Suite) -> Result<()> {
     let image = suite.push(&[64 * KIB, MIB])?;
     let node = suite.node(4);
     node.power_off()?;
-    ensure!(suite.is_published(4, "images.test"), "the file should have survived the power cut");
+    ensure!(
+        suite.is_published(4, "images.test"),
+        "the file should have survived the power cut"
+    );
     let mut pod = PodRequest::new(&suite.fresh("pull"), "n4", &image.name);
     pod.timeout = PATIENCE;
     suite.cluster.start_pull(&pod)?;
     node.power_on()?;
     let result = suite.cluster.finish_pull(&pod)?;
     suite.cluster.kubectl(&["delete", "pod", &pod.name, "--wait=false"])?;
-    ensure!(result.failed_attempts == 0, "the first pull after the power cut failed: {:?}", result.failures);
+    ensure!(
+        result.failed_attempts == 0,
+        "the first pull after the power cut failed: {:?}",
+        result.failures
+    );
     suite.cluster.wait_nodes_ready()?;
     wait_for("n4 to pull through its helper again", PATIENCE, || {
         suite.wait_helper(4, true)?;
-        Ok(if suite.is_published(4, "images.test") { Look::Done(()) } else { Look::NotYet("no file".into()) })
+        Ok(if suite.is_published(4, "images.test") {
+            Look::Done(())
+        } else {
+            Look::NotYet("no file".into())
+        })
     })
 }

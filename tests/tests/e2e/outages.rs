@@ -14,7 +14,9 @@ pub fn cache_killed_in_a_large_layer(suite: &mut Suite) -> Result<()> {
     let image = suite.push(&[64 * KIB, 24 * MIB])?;
     let site = suite.site("main", "region-1", "images.test");
     let cache = suite.cache_pod(&site)?;
-    let home = suite.cluster.kubectl(&["get", "pod", "-n", SYSTEM, &cache, "-o", "jsonpath={.spec.nodeName}"])?;
+    let home = suite
+        .cluster
+        .kubectl(&["get", "pod", "-n", SYSTEM, &cache, "-o", "jsonpath={.spec.nodeName}"])?;
     let home: usize = home.trim_start_matches('n').parse()?;
     internet.limit(Some(6 * MIB as u64))?;
     let before = internet.bytes_through();
@@ -23,13 +25,21 @@ pub fn cache_killed_in_a_large_layer(suite: &mut Suite) -> Result<()> {
     suite.cluster.start_pull(&pod)?;
     wait_for("8 MiB to have left upstream", PATIENCE, || {
         let sent = internet.bytes_through().saturating_sub(before);
-        Ok(if sent > 8 * MIB as u64 { Look::Done(()) } else { Look::NotYet(format!("{sent} bytes")) })
+        Ok(if sent > 8 * MIB as u64 {
+            Look::Done(())
+        } else {
+            Look::NotYet(format!("{sent} bytes"))
+        })
     })?;
     suite.node(home).signal_container_processes(&cache, Signal::KILL)?;
     internet.limit(None)?;
     let result = suite.cluster.finish_pull(&pod)?;
     suite.cluster.kubectl(&["delete", "pod", &pod.name, "--wait=false"])?;
-    ensure!(result.failed_attempts == 0, "the pull failed first: {:?}", result.failures);
+    ensure!(
+        result.failed_attempts == 0,
+        "the pull failed first: {:?}",
+        result.failures
+    );
     Ok(())
 }
 
@@ -60,7 +70,10 @@ pub fn operator_down(suite: &mut Suite) -> Result<()> {
         let image = suite.push(&[64 * KIB, MIB])?;
         let since = internet.marker();
         suite.pull(node, &image.name)?;
-        let direct = internet.requests(since).into_iter().any(|it| it.is_of(&image.repository) && it.is_from_containerd());
+        let direct = internet
+            .requests(since)
+            .into_iter()
+            .any(|it| it.is_of(&image.repository) && it.is_from_containerd());
         ensure!(!direct, "n{node} went past its cache while the operator was down");
     }
     suite.scale_operator(1)
@@ -78,7 +91,16 @@ pub fn outage_during_a_plan_change(suite: &mut Suite) -> Result<()> {
         suite.cluster.kubectl(&["cordon", node])?;
     }
     let caches = "app.kubernetes.io/component=cache";
-    suite.cluster.kubectl(&["delete", "pods", "-n", SYSTEM, "-l", caches, "--force", "--grace-period=0"])?;
+    suite.cluster.kubectl(&[
+        "delete",
+        "pods",
+        "-n",
+        SYSTEM,
+        "-l",
+        caches,
+        "--force",
+        "--grace-period=0",
+    ])?;
     suite.cluster.kubectl(&["delete", "rcache", "second", "--wait=false"])?;
     suite.wait_withdrawn("other.test", &NODES_WITH_MIRROR)?;
     let image = suite.push(&[64 * KIB])?;
@@ -89,16 +111,23 @@ pub fn outage_during_a_plan_change(suite: &mut Suite) -> Result<()> {
     }
     ensure!(before == after, "helpers before {before:?}, after {after:?}");
     suite.wait_ready("main")?;
-    suite.cluster.kubectl(&["wait", "--for=delete", "rcache/second", "--timeout=120s"])?;
+    suite
+        .cluster
+        .kubectl(&["wait", "--for=delete", "rcache/second", "--timeout=120s"])?;
     Ok(())
 }
 
 /// Names and restarts of all helpers.
 fn helpers(suite: &Suite) -> Result<Vec<(String, u64)>> {
-    let pods = items(&suite.cluster.kubectl_json(&["get", "pods", "-n", crate::suite::NODES])?);
-    let mut found: Vec<(String, u64)> =
-        pods.iter().map(|pod| (pod["metadata"]["name"].to_string(), restarts(pod))).collect();
+    let pods = items(
+        &suite
+            .cluster
+            .kubectl_json(&["get", "pods", "-n", crate::suite::NODES])?,
+    );
+    let mut found: Vec<(String, u64)> = pods
+        .iter()
+        .map(|pod| (pod["metadata"]["name"].to_string(), restarts(pod)))
+        .collect();
     found.sort();
     Ok(found)
 }
-

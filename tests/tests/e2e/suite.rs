@@ -38,18 +38,32 @@ impl Suite {
     pub fn start() -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
         let image = root.join("target/regcache-image.tar");
-        ensure!(image.is_file(), "there is no {image:?}: run this by `make e2e`, which builds it");
-        let mut spec = ClusterSpec::regions("e2e", 4, 2).with_image(image).with_image(images::faulty_archive()?);
+        ensure!(
+            image.is_file(),
+            "there is no {image:?}: run this by `make e2e`, which builds it"
+        );
+        let mut spec = ClusterSpec::regions("e2e", 4, 2)
+            .with_image(image)
+            .with_image(images::faulty_archive()?);
         if let Some(third) = spec.nodes.get_mut(2) {
             third.certs_dir = false;
         }
-        spec.nodes.push(NodeSpec { config_path: None, ..NodeSpec::at("region-1", "zone-5") });
+        spec.nodes.push(NodeSpec {
+            config_path: None,
+            ..NodeSpec::at("region-1", "zone-5")
+        });
         let cluster = Cluster::start(spec)?;
         for node in cluster.nodes() {
             let [from, to] = ["dev", "next"].map(|tag| format!("{REPOSITORY}:{tag}"));
             node.exec(&["ctr", "-n", "k8s.io", "images", "tag", "--force", &from, &to])?;
         }
-        Ok(Self { cluster, root, count: 0, healthy: 0.0, evidence: false })
+        Ok(Self {
+            cluster,
+            root,
+            count: 0,
+            healthy: 0.0,
+            evidence: false,
+        })
     }
 
     /// Takes the cluster down. With failures the logs are kept first.
@@ -85,7 +99,15 @@ impl Suite {
     /// `helm upgrade --install` of both charts with that image tag.
     pub fn helm_upgrade(&self, tag: &str) -> Result<()> {
         let chart = |name: &str| self.root.join("charts").join(name).display().to_string();
-        self.cluster.helm(&["upgrade", "--install", "regcache-crds", &chart("regcache-crds"), "--namespace", SYSTEM, "--create-namespace"])?;
+        self.cluster.helm(&[
+            "upgrade",
+            "--install",
+            "regcache-crds",
+            &chart("regcache-crds"),
+            "--namespace",
+            SYSTEM,
+            "--create-namespace",
+        ])?;
         let image = [format!("image.repository={REPOSITORY}"), format!("image.tag={tag}")];
         let values = [
             image[0].as_str(),
@@ -96,7 +118,16 @@ impl Suite {
             "logFormat=text",
         ];
         let chart = chart("regcache");
-        let mut words = vec!["upgrade", "--install", "regcache", &chart, "--namespace", SYSTEM, "--create-namespace", "--wait"];
+        let mut words = vec![
+            "upgrade",
+            "--install",
+            "regcache",
+            &chart,
+            "--namespace",
+            SYSTEM,
+            "--create-namespace",
+            "--wait",
+        ];
         for value in values {
             words.extend(["--set", value]);
         }
@@ -150,7 +181,9 @@ impl Suite {
 
     /// Deletes a RegistryCache and waits until it and its caches are gone.
     pub fn delete_cache(&self, name: &str) -> Result<()> {
-        self.cluster.kubectl(&["delete", "rcache", name, "--ignore-not-found", "--timeout=120s"]).map(drop)
+        self.cluster
+            .kubectl(&["delete", "rcache", name, "--ignore-not-found", "--timeout=120s"])
+            .map(drop)
     }
 
     /// The name of a cache's Deployment and Service.
@@ -166,14 +199,27 @@ impl Suite {
     /// Scales a Deployment and waits until its pods are as many, and ready.
     pub fn scale(&self, namespace: &str, deployment: &str, replicas: usize) -> Result<()> {
         let count = format!("--replicas={replicas}");
-        self.cluster.kubectl(&["scale", "deployment", deployment, "-n", namespace, &count])?;
+        self.cluster
+            .kubectl(&["scale", "deployment", deployment, "-n", namespace, &count])?;
         let what = format!("{replicas} pods of {deployment}");
         self.cluster
-            .wait_object(&["deployment", deployment, "-n", namespace], &what, PATIENCE, |object| {
-                let status = &object["status"];
-                let (all, ready) = (status["replicas"].as_u64().unwrap_or(0), status["readyReplicas"].as_u64().unwrap_or(0));
-                if all == replicas as u64 && ready == replicas as u64 { Ok(()) } else { Err(status.to_string()) }
-            })
+            .wait_object(
+                &["deployment", deployment, "-n", namespace],
+                &what,
+                PATIENCE,
+                |object| {
+                    let status = &object["status"];
+                    let (all, ready) = (
+                        status["replicas"].as_u64().unwrap_or(0),
+                        status["readyReplicas"].as_u64().unwrap_or(0),
+                    );
+                    if all == replicas as u64 && ready == replicas as u64 {
+                        Ok(())
+                    } else {
+                        Err(status.to_string())
+                    }
+                },
+            )
             .map(drop)
     }
 
@@ -195,21 +241,32 @@ impl Suite {
         let address = self.cluster.pod_ip(SYSTEM, &self.cache_pod(site)?)?;
         let text = self.cluster.http_get(&format!("http://{address}:5001/metrics"))?;
         let lines = text.lines().filter(|line| line.starts_with(metric));
-        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+        Ok(lines
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
     }
 
     /// The helper's pod on a node.
     pub fn helper_pod(&self, node: usize) -> Result<Value> {
         let selector = format!("spec.nodeName=n{node}");
-        let pods = self.cluster.kubectl_json(&["get", "pods", "-n", NODES, "--field-selector", &selector])?;
-        items(&pods).into_iter().find(|pod| pod["metadata"]["deletionTimestamp"].is_null()).context("no helper on the node")
+        let pods = self
+            .cluster
+            .kubectl_json(&["get", "pods", "-n", NODES, "--field-selector", &selector])?;
+        items(&pods)
+            .into_iter()
+            .find(|pod| pod["metadata"]["deletionTimestamp"].is_null())
+            .context("no helper on the node")
     }
 
     /// Waits until the helper of a node is Ready (or not).
     pub fn wait_helper(&self, node: usize, ready: bool) -> Result<Value> {
         wait_for(&format!("the helper on n{node} to be ready={ready}"), PATIENCE, || {
             let pod = self.helper_pod(node)?;
-            Ok(if is_ready(&pod) == ready { Look::Done(pod) } else { Look::NotYet(pod["status"].to_string()) })
+            Ok(if is_ready(&pod) == ready {
+                Look::Done(pod)
+            } else {
+                Look::NotYet(pod["status"].to_string())
+            })
         })
     }
 
@@ -226,7 +283,8 @@ impl Suite {
 
     /// Whether the node's hosts.toml for that upstream is ours.
     pub fn is_published(&self, node: usize, upstream: &str) -> bool {
-        self.hosts_toml(node, upstream).is_some_and(|text| text.contains("https://127.0.0.1:21500"))
+        self.hosts_toml(node, upstream)
+            .is_some_and(|text| text.contains("https://127.0.0.1:21500"))
     }
 
     /// Waits until these nodes have our hosts.toml for that upstream.
@@ -249,7 +307,11 @@ impl Suite {
                     false => !self.node(*node).certs_dir().join(upstream).exists(),
                 })
                 .collect();
-            Ok(if states.iter().all(|state| *state) { Look::Done(()) } else { Look::NotYet(format!("{states:?}")) })
+            Ok(if states.iter().all(|state| *state) {
+                Look::Done(())
+            } else {
+                Look::NotYet(format!("{states:?}"))
+            })
         })
     }
 
@@ -287,7 +349,11 @@ impl Suite {
     /// Pulls an image on a node; no failed attempt is accepted.
     pub fn pull(&mut self, node: usize, image: &str) -> Result<f64> {
         let result = self.pull_whatever(node, image)?;
-        ensure!(result.failed_attempts == 0, "pull of {image} on n{node} failed first: {:?}", result.failures);
+        ensure!(
+            result.failed_attempts == 0,
+            "pull of {image} on n{node} failed first: {:?}",
+            result.failures
+        );
         Ok(result.seconds)
     }
 
@@ -344,7 +410,10 @@ impl Suite {
 
 /// A condition of an object.
 pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+    object["status"]["conditions"]
+        .as_array()?
+        .iter()
+        .find(|condition| condition["type"] == kind)
 }
 
 /// The items of a list.
@@ -359,8 +428,14 @@ pub fn is_ready(pod: &Value) -> bool {
 
 /// How often the containers of a pod were restarted.
 pub fn restarts(pod: &Value) -> u64 {
-    let statuses = pod["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
-    statuses.iter().filter_map(|status| status["restartCount"].as_u64()).sum()
+    let statuses = pod["status"]["containerStatuses"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    statuses
+        .iter()
+        .filter_map(|status| status["restartCount"].as_u64())
+        .sum()
 }
 
 /// Runs `work` until `done` and gives back how often it ran: steady load during a change.
@@ -374,7 +449,10 @@ pub fn meanwhile(
     while !done()? {
         work()?;
         rounds += 1;
-        ensure!(started.elapsed() < limit, "not done after {limit:?} and {rounds} rounds");
+        ensure!(
+            started.elapsed() < limit,
+            "not done after {limit:?} and {rounds} rounds"
+        );
     }
     Ok(rounds)
 }
