@@ -18,6 +18,7 @@
 //! | 10.78.0.0/16 | services |
 
 pub mod build;
+pub mod cgroups;
 pub mod cluster;
 pub mod faulty;
 pub mod http;

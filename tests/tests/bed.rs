@@ -9,7 +9,7 @@ use regcache_tests::bed::internet::Marker;
 use regcache_tests::bed::node::init::Daemon;
 use regcache_tests::bed::process::Journal;
 use regcache_tests::bed::wait::wait_until;
-use regcache_tests::bed::{Cluster, ClusterSpec, PodRequest, cluster, images, reaper, shell};
+use regcache_tests::bed::{Cluster, ClusterSpec, PodRequest, cgroups, cluster, images, reaper, shell};
 use regcache_tests::faulty::fault::{Fault, Kind};
 
 const MIB: usize = 1 << 20;
@@ -195,7 +195,13 @@ fn two_clusters_stand_side_by_side_and_each_leaves_nothing() {
             .all(|it| !it.is_of("a"))
     );
     one.pull(&PodRequest::new("a", "n1", &image.name)).unwrap();
+    let containers = reaper::containers(one.work());
+    assert!(
+        containers.len() >= 2 && !cgroups::existing(&containers).is_empty(),
+        "sandbox and container"
+    );
     one.stop().unwrap();
+    assert_eq!(cgroups::existing(&containers), Vec::<std::path::PathBuf>::new());
     assert_eq!(reaper::leftovers("bed-one"), Vec::<String>::new());
     // The other one does not even notice.
     let image = two.internet("images.test").unwrap().push("b", &[MIB]).unwrap();

@@ -1,11 +1,11 @@
-//! Addresses, and the names of everything of a cluster that outlives a process: network namespaces and cgroups.
+//! Addresses, and the names of a cluster's network namespaces.
 //!
-//! All of them start with [`PREFIX`] and the cluster's name; the separator is a dot, which no cluster's name contains,
+//! The latter start with [`PREFIX`] and the cluster's name; the separator is a dot, which no cluster's name contains,
 //! so that the things of cluster `a` and those of a cluster `a-n1` cannot be mistaken for each other.
 
 use anyhow::{Result, bail};
 
-/// What the names of all network namespaces and cgroups of the test bed begin with.
+/// What the names of all network namespaces of the test bed begin with.
 pub const PREFIX: &str = "rcb.";
 /// The control plane's address.
 pub const CONTROL_PLANE: &str = "10.77.0.1";
@@ -23,7 +23,7 @@ pub const INTERNET: [(&str, &str); 4] = [
 /// How many of [`INTERNET`] every cluster starts with.
 pub const STARTED: usize = 2;
 
-/// Refuses names that do not fit into the name of a network namespace, a cgroup or a directory.
+/// Refuses names that do not fit into the name of a network namespace or a directory.
 pub fn check_cluster(name: &str) -> Result<()> {
     let fits = (1..=30).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -46,12 +46,7 @@ pub fn node_netns(cluster: &str, index: usize) -> String {
     format!("{PREFIX}{cluster}.n{index}")
 }
 
-/// The cgroup (below each controller's root) of all pods of node `index`.
-pub fn node_cgroup(cluster: &str, index: usize) -> String {
-    node_netns(cluster, index)
-}
-
-/// Whether a network namespace or cgroup of that name belongs to the cluster.
+/// Whether a network namespace of that name belongs to the cluster.
 pub fn belongs_to(cluster: &str, name: &str) -> bool {
     name.strip_prefix(PREFIX)
         .and_then(|rest| rest.strip_prefix(cluster))

@@ -16,7 +16,7 @@ use super::cluster::network;
 use super::cluster::spec::ClusterSpec;
 use super::process::{self, Journal};
 use super::wait::wait_until;
-use super::{cluster, names, paths, reaper, shell};
+use super::{cgroups, cluster, names, paths, reaper, shell};
 use init::{Daemon, Init};
 
 /// A node: `n1`, `n2`, …
@@ -69,7 +69,7 @@ impl Node {
         }
         fs::write(dir.join("etc-containerd/config.toml"), config::containerd(node))?;
         fs::write(dir.join("cni/10-bridge.conflist"), config::cni(self.index))?;
-        fs::write(dir.join("kubelet.yaml"), config::kubelet(&self.cluster, self.index))?;
+        fs::write(dir.join("kubelet.yaml"), config::kubelet())?;
         fs::write(dir.join("kube-proxy.yaml"), config::kube_proxy(&self.work, self.index))?;
         let init = Init {
             name: self.name(),
@@ -107,7 +107,7 @@ impl Node {
         wait_until("the end of all processes of the node", Duration::from_secs(20), || {
             reaper::processes_in(&netns).is_empty()
         })?;
-        reaper::remove_cgroups(|name| name == names::node_cgroup(&self.cluster, self.index))?;
+        cgroups::remove(&cgroups::containers(&self.dir()))?;
         network::reset_node(&self.cluster, self.index)?;
         let run = self.dir().join("run");
         fs::remove_dir_all(&run).context("empty /run")?;

@@ -3,9 +3,10 @@
 //! Works from what a cluster leaves behind (journal, names), not from anything in memory, so that it also cleans up
 //! after a run that was killed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use rustix::process::Signal;
 
 use super::process::{self, Journal, Recorded};
 use super::wait::wait_until;
-use super::{names, paths, shell};
+use super::{cgroups, names, paths, shell};
 
 /// How long the kernel may take to let go of something.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,7 +50,7 @@ pub fn remove(cluster: &str) -> Result<()> {
     for netns in &netnses {
         shell::ip(&format!("netns delete {netns}"))?;
     }
-    remove_cgroups(|name| names::belongs_to(cluster, name))?;
+    cgroups::remove(&containers(&work))?;
     remove_directory(&work)
 }
 
@@ -69,11 +70,8 @@ pub fn leftovers(cluster: &str) -> Vec<String> {
             .map(|pid| format!("process {pid}, which names {}", work.display())),
     );
     found.extend(netnses.iter().map(|name| format!("network namespace {name}")));
-    found.extend(
-        cgroups(|name| names::belongs_to(cluster, name))
-            .iter()
-            .map(|path| format!("cgroup {}", path.display())),
-    );
+    let cgroups = cgroups::existing(&containers(&work));
+    found.extend(cgroups.iter().map(|path| format!("cgroup {}", path.display())));
     found.extend(mounts_below(&work).into_iter().map(|path| format!("mount {path}")));
     if work.exists() {
         found.push(format!("directory {}", work.display()));
@@ -109,42 +107,11 @@ pub fn processes_in(netns: &str) -> Vec<Recorded> {
         .collect()
 }
 
-/// Removes the cgroups (directly below a controller's root) whose name is wanted, once their processes are gone.
-pub fn remove_cgroups(is_wanted: impl Fn(&str) -> bool) -> Result<()> {
-    let mut last = String::new();
-    wait_until("cgroups to become empty", PATIENCE, || {
-        cgroups(&is_wanted).iter().all(|path| match remove_cgroup(path) {
-            Ok(()) => true,
-            Err(error) => {
-                last = format!("{}: {error}", path.display());
-                false
-            }
-        })
-    })
-    .with_context(|| format!("remove cgroups: {last}"))
-}
-
-/// A cgroup is removed by removing its directory, children first; the files in it are not real.
-fn remove_cgroup(path: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(path)?.flatten() {
-        if entry.file_type()?.is_dir() {
-            remove_cgroup(&entry.path())?;
-        }
-    }
-    fs::remove_dir(path)
-}
-
-fn cgroups(is_wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
-    let root = PathBuf::from("/sys/fs/cgroup");
-    // Version 1 has a directory for each controller, version 2 only the root.
-    let roots = list(&root)
+/// The ids of all containers of a cluster, by its work directory.
+pub fn containers(work: &Path) -> BTreeSet<String> {
+    list(work)
         .into_iter()
-        .map(|name| root.join(name))
-        .chain([root.clone()]);
-    let children = roots.flat_map(|dir| list(&dir).into_iter().map(move |name| (dir.join(&name), name)));
-    children
-        .filter(|(_, name)| is_wanted(name))
-        .map(|(path, _)| path)
+        .flat_map(|name| cgroups::containers(&work.join(name)))
         .collect()
 }
 

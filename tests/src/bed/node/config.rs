@@ -63,9 +63,9 @@ pub fn cni(index: usize) -> String {
 
 /// The kubelet's configuration.
 ///
-/// It works on cgroup v1 and v2 alike: pods get one cgroup, named after the node, and no limits.
+/// It works on cgroup v1 and v2 alike: no cgroups of pods, so limits do not bite.
 /// `registryPullQPS: 0`, or a herd of pods fails with "pull QPS exceeded".
-pub fn kubelet(cluster: &str, index: usize) -> String {
+pub fn kubelet() -> String {
     format!(
         "apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -73,7 +73,6 @@ failCgroupV1: false
 failSwapOn: false
 cgroupDriver: cgroupfs
 cgroupsPerQOS: false
-cgroupRoot: /{cgroup}
 enforceNodeAllocatable: []
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 authentication: {{anonymous: {{enabled: true}}, webhook: {{enabled: false}}}}
@@ -90,7 +89,6 @@ clusterDomain: cluster.local
 nodeStatusUpdateFrequency: 4s
 syncFrequency: 5s
 ",
-        cgroup = names::node_cgroup(cluster, index),
         dns = names::DNS,
     )
 }
@@ -135,11 +133,9 @@ mod tests {
 
     #[test]
     fn every_yaml_file_parses() {
-        for text in [kubelet("x", 1), kube_proxy(Path::new("/w"), 2)] {
+        for text in [kubelet(), kube_proxy(Path::new("/w"), 2)] {
             let value: serde_json::Value = serde_yaml::from_str(&text).unwrap();
             assert!(value["kind"].is_string(), "{text}");
         }
-        let kubelet: serde_json::Value = serde_yaml::from_str(&kubelet("x", 1)).unwrap();
-        assert_eq!(kubelet["cgroupRoot"], "/rcb.x.n1");
     }
 }
