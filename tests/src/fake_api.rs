@@ -70,6 +70,21 @@ impl FakeApi {
         Self::default()
     }
 
+    /// Another server with the same objects, an empty log and no failures on order: to try several futures of one past.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let state = self.lock();
+        let (store, broken) = (state.store.fork(), state.broken.clone());
+        let state = State {
+            store,
+            broken,
+            ..State::default()
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

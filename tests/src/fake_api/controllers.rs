@@ -13,7 +13,7 @@ const MANAGER: &str = "kube-controller-manager";
 const LONG_AGO: &str = "2026-01-01T00:00:00Z";
 
 /// What the simulated cluster cannot do.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Broken {
     /// Deployments whose pods never get ready.
     pub deployments: BTreeSet<String>,
@@ -34,6 +34,9 @@ fn text<'a>(object: &'a Value, at: &str) -> &'a str {
 }
 
 fn write_status(store: &mut Store, resource: &'static ResourceType, key: &Key, old: &Value, status: Value) {
+    if old.get("status") == Some(&status) {
+        return;
+    }
     let mut new = old.clone();
     if let Some(map) = new.as_object_mut() {
         map.insert("status".into(), status);

@@ -33,12 +33,22 @@ pub struct Store {
     objects: BTreeMap<Key, Value>,
     version: u64,
     uids: u64,
-    addresses: u64,
     history: Vec<Change>,
     watchers: Vec<Watcher>,
 }
 
 impl Store {
+    /// The same objects, watched by nobody.
+    pub fn fork(&self) -> Self {
+        Self {
+            objects: self.objects.clone(),
+            version: self.version,
+            uids: self.uids,
+            history: Vec::new(),
+            watchers: Vec::new(),
+        }
+    }
+
     /// The version of the newest change.
     pub fn version(&self) -> u64 {
         self.version
@@ -63,10 +73,25 @@ impl Store {
         self.objects.iter()
     }
 
-    /// The next free cluster address.
-    pub fn next_address(&mut self) -> String {
-        self.addresses += 1;
-        format!("10.96.{}.{}", self.addresses / 200, self.addresses % 200 + 10)
+    /// A free cluster address: the same one for the same name in every run.
+    pub fn address(&self, key: &Key) -> String {
+        let taken: Vec<&str> = self
+            .objects
+            .values()
+            .filter_map(|object| object.pointer("/spec/clusterIP")?.as_str())
+            .collect();
+        let text = format!("{}/{}", key.namespace, key.name);
+        let seed = text
+            .bytes()
+            .fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        let addresses = (0..).map(|add: u32| {
+            let number = seed.wrapping_add(add) % 62_500;
+            format!("10.96.{}.{}", number / 250, number % 250 + 1)
+        });
+        addresses
+            .into_iter()
+            .find(|address| !taken.contains(&address.as_str()))
+            .unwrap_or_default()
     }
 
     /// Puts `new` in place, with the metadata that the server keeps. Nothing happens when nothing changes; an object

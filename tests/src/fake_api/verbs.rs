@@ -267,7 +267,7 @@ fn finish(
             default_class(store, &mut new);
         }
     }
-    defaults::fill(kind, &mut new, || store.next_address());
+    defaults::fill(kind, &mut new, || store.address(key));
     defaults::check(kind, &key.name, old, &new)?;
     if kind == "PersistentVolumeClaim" {
         check_size(store, old, &new)?;

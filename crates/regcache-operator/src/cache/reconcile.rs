@@ -26,6 +26,8 @@ use crate::{apply as shared, resolve};
 const RESYNC: Duration = Duration::from_secs(600);
 /// After this time a missing StorageClass is looked for again: they are not watched.
 const CLASS_AGAIN: Duration = Duration::from_secs(60);
+/// After this time it is looked whether deleted children are gone, should no watch tell.
+const REMOVED: Duration = Duration::from_secs(5);
 
 /// Which phase failed.
 #[derive(Debug, thiserror::Error)]
@@ -229,6 +231,11 @@ async fn delete(registry_cache: &DeserializeGuard<RegistryCache>, ctx: &Ctx) -> 
         .await
         .map_err(Error::Remove)?;
     let Some(message) = &waiting.message else {
+        // Only a list that shows no child any more is believed, not the answers to the deletions: what is left behind
+        // now is left for ever.
+        if !inputs.children.sites().is_empty() {
+            return Ok(Action::requeue(REMOVED));
+        }
         finalizer::remove(meta, ctx).await.map_err(Error::Finalizer)?;
         return Ok(Action::await_change());
     };

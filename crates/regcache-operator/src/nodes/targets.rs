@@ -40,38 +40,59 @@ pub fn targets(registry_caches: &[RegistryCache], unreadable: bool, facts: &Fact
 }
 
 fn target(place: &Place, registry_caches: &[RegistryCache], unreadable: bool, facts: &Facts) -> Target {
-    let concerned: Vec<&RegistryCache> = registry_caches
+    let live = |one: &&RegistryCache| one.metadata.deletion_timestamp.is_none();
+    let names_place = |one: &&RegistryCache| {
+        let mut regions = one.spec.regions.iter();
+        resolve::nodes_mode(one) != NodesMode::Off && regions.any(|region| region.name == place.region)
+    };
+    let (paused, active): (Vec<_>, Vec<_>) = registry_caches
         .iter()
-        .filter(|one| one.metadata.deletion_timestamp.is_none() && resolve::nodes_mode(one) != NodesMode::Off)
-        .filter(|one| one.spec.regions.iter().any(|region| region.name == place.region))
-        .collect();
+        .filter(live)
+        .partition(|one| resolve::is_paused(one));
+    let active: Vec<&RegistryCache> = active.into_iter().filter(names_place).collect();
     let mut upstreams: BTreeMap<String, UpstreamPlan> = BTreeMap::new();
-    for registry_cache in &concerned {
+    for registry_cache in active.iter().filter(|one| !resolve::is_stopped(one)) {
         for upstream in &registry_cache.spec.upstreams {
             let owner = resolve::owner(&upstream.host, registry_caches);
-            if owner.is_some_and(|owner| std::ptr::eq(owner, *registry_cache)) && !resolve::is_stopped(registry_cache) {
-                let entry = if resolve::is_paused(registry_cache) {
-                    current(place, &upstream.host, facts).cloned()
-                } else {
-                    entry(place, registry_cache, upstream, facts)
-                };
+            if owner.is_some_and(|owner| std::ptr::eq(owner, *registry_cache)) {
+                let entry = entry(place, registry_cache, upstream, facts);
                 upstreams.extend(entry.map(|entry| (upstream.host.clone(), entry)));
             }
         }
     }
-    if unreadable {
-        let ownerless = |host: &str| resolve::owner(host, registry_caches).is_none();
-        for kept in everything(place, facts).filter(|kept| ownerless(&kept.host)) {
-            upstreams.entry(kept.host.clone()).or_insert_with(|| kept.clone());
-        }
+    let mut kept = false;
+    for entry in everything(place, facts).filter(|entry| is_frozen(entry, registry_caches, &paused, unreadable, facts))
+    {
+        kept = true;
+        upstreams.entry(entry.host.clone()).or_insert_with(|| entry.clone());
     }
     Target {
         plan: Plan {
             upstreams: upstreams.into_values().collect(),
         },
-        wanted: !concerned.is_empty() || unreadable,
-        frozen: concerned.iter().all(|one| resolve::is_paused(one)),
+        wanted: kept || unreadable || !active.is_empty() || paused.iter().any(|one| names_place(one)),
+        frozen: active.is_empty(),
     }
+}
+
+/// Whether an entry of the present plan belongs to a paused RegistryCache (whatever its spec says by now), or may
+/// belong to one that cannot be read. The kill switch works nevertheless.
+fn is_frozen(
+    entry: &UpstreamPlan,
+    registry_caches: &[RegistryCache],
+    paused: &[&RegistryCache],
+    unreadable: bool,
+    facts: &Facts,
+) -> bool {
+    let mut owners = entry
+        .caches
+        .iter()
+        .filter_map(|cache| facts.caches.get(&cache.name)?.owner.as_ref());
+    let of_paused = owners.any(|owner| {
+        let mut paused = paused.iter();
+        paused.any(|one| one.metadata.name.as_ref() == Some(owner) && !resolve::is_stopped(one))
+    });
+    of_paused || unreadable && resolve::owner(&entry.host, registry_caches).is_none()
 }
 
 /// An upstream's entry; none while there is no cache to name.
@@ -115,11 +136,6 @@ fn entry(place: &Place, owner: &RegistryCache, upstream: &UpstreamSpec, facts: &
 
 fn owner_name(owner: &RegistryCache) -> String {
     owner.metadata.name.clone().unwrap_or_default()
-}
-
-/// What the place's plan says of `host` now: its newest word on it.
-fn current<'a>(place: &Place, host: &'a str, facts: &'a Facts) -> Option<&'a UpstreamPlan> {
-    everything(place, facts).find(|entry| entry.host == host)
 }
 
 /// All entries of the place's plan, the canary's first.

@@ -29,6 +29,8 @@ pub struct Cache {
     pub url: Option<String>,
     /// Whether it serves.
     pub available: bool,
+    /// The RegistryCache that it belongs to.
+    pub owner: Option<String>,
 }
 
 /// What the cluster is, in a run's eyes.
@@ -146,17 +148,19 @@ fn helper(pod: &Pod, ready_nodes: &BTreeSet<String>) -> Option<Helper> {
 
 fn caches(services: &[Service], deployments: &[Deployment]) -> BTreeMap<String, Cache> {
     let mut caches: BTreeMap<String, Cache> = BTreeMap::new();
-    for service in services
-        .iter()
-        .filter(|service| service.metadata.deletion_timestamp.is_none())
-    {
-        caches.entry(service.name_any()).or_default().url = url(service);
+    for service in services.iter().filter(|one| one.metadata.deletion_timestamp.is_none()) {
+        let cache = caches.entry(service.name_any()).or_default();
+        cache.url = url(service);
+        cache.owner = service.labels().get(labels::REGISTRY_CACHE).cloned();
     }
     for deployment in deployments
         .iter()
         .filter(|one| one.metadata.deletion_timestamp.is_none())
     {
-        caches.entry(deployment.name_any()).or_default().available = is_available(deployment);
+        let cache = caches.entry(deployment.name_any()).or_default();
+        cache.available = is_available(deployment);
+        let owner = deployment.labels().get(labels::REGISTRY_CACHE);
+        cache.owner = cache.owner.take().or_else(|| owner.cloned());
     }
     caches
 }

@@ -236,6 +236,7 @@ fn only_helpers_that_the_plan_may_have_harmed_count() {
         Cache {
             url: None,
             available: true,
+            owner: None,
         },
     )]
     .into();

@@ -52,6 +52,7 @@ fn facts(available: bool) -> Facts {
         let cache = Cache {
             url: Some(format!("http://{region}:5000")),
             available,
+            owner: Some("a".into()),
         };
         (names::site("a", region, HOST), cache)
     });
@@ -170,9 +171,14 @@ fn two_registry_caches_share_a_place() {
     );
     let mut facts = facts(true);
     let url = Some("http://other:5000".into());
-    facts
-        .caches
-        .insert(names::site("b", "r1", "ghcr.io"), Cache { url, available: true });
+    facts.caches.insert(
+        names::site("b", "r1", "ghcr.io"),
+        Cache {
+            url,
+            available: true,
+            owner: None,
+        },
+    );
     let targets = targets(&[second, registry_cache("a", 1, &json!({}))], false, &facts);
     let plan = &targets[&place("r1")].plan;
     let modes: Vec<(&str, Mode)> = plan
