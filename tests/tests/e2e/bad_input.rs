@@ -84,7 +84,7 @@ pub fn bad_spec_harms_nothing_else(suite: &mut Suite) -> Result<()> {
     suite.main_ready()?;
     suite.apply_cache(
         "bad-class",
-        &["other.test"],
+        &["bad-class.test"],
         &["region-1", "nowhere"],
         &json!({
             "regions": [
@@ -99,14 +99,19 @@ pub fn bad_spec_harms_nothing_else(suite: &mut Suite) -> Result<()> {
         .map(|it| it["message"].to_string())
         .unwrap_or_default();
     ensure!(message.contains("no-such-class"), "{message}");
-    suite.wait_published("other.test", &[2, 4])?;
+    suite.wait_published("bad-class.test", &[2, 4])?;
     let object = suite.cluster.kubectl_json(&["get", "rcache", "bad-class"])?;
     let sites = object["status"]["sites"].to_string();
     ensure!(sites.contains("NotLocal") && sites.contains("nowhere"), "{sites}");
     suite.delete_cache("bad-class")?;
 
     let cache = json!({"image": "images.test/no-such-image:1", "storage": {"size": "1Gi"}});
-    suite.apply_cache("bad-image", &["other.test"], &["region-1"], &json!({"cache": cache}))?;
+    suite.apply_cache(
+        "bad-image",
+        &["bad-image.test"],
+        &["region-1"],
+        &json!({"cache": cache}),
+    )?;
     let object = suite.wait_condition("bad-image", "CachesAvailable", "False", Some("ImagePullFailed"))?;
     let message = condition(&object, "CachesAvailable")
         .map(|it| it["message"].to_string())
@@ -116,12 +121,12 @@ pub fn bad_spec_harms_nothing_else(suite: &mut Suite) -> Result<()> {
         "{message}"
     );
     ensure!(
-        !suite.is_published(1, "other.test"),
+        !suite.is_published(1, "bad-image.test"),
         "a cache that never answered is used"
     );
     suite.delete_cache("bad-image")?;
 
-    suite.apply_cache("far-away", &["other.test"], &["nowhere"], &json!({}))?;
+    suite.apply_cache("far-away", &["far-away.test"], &["nowhere"], &json!({}))?;
     suite.wait_condition("far-away", "Ready", "True", Some("NoLocalRegion"))?;
     suite.delete_cache("far-away")?;
 
@@ -133,15 +138,14 @@ pub fn bad_spec_harms_nothing_else(suite: &mut Suite) -> Result<()> {
 
 pub fn upstream_of_another_registrycache_is_refused(suite: &mut Suite) -> Result<()> {
     suite.main_ready()?;
-    suite.delete_cache("second")?;
-    suite.apply_cache("late", &["images.test", "other.test"], &["region-1"], &json!({}))?;
+    suite.apply_cache("late", &["images.test", "late.test"], &["region-1"], &json!({}))?;
     let object = suite.wait_condition("late", "Stalled", "True", Some("UpstreamTaken"))?;
     let message = condition(&object, "Stalled")
         .map(|it| it["message"].to_string())
         .unwrap_or_default();
     ensure!(message.contains("images.test") && message.contains("main"), "{message}");
     // The rest of it works, and the older one is not touched.
-    suite.wait_published("other.test", &[1, 3])?;
+    suite.wait_published("late.test", &[1, 3])?;
     suite.wait_ready("main")?;
     suite.delete_cache("late")
 }

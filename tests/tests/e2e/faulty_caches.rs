@@ -6,7 +6,7 @@
 use anyhow::{Result, ensure};
 use regcache_tests::bed::{PullResult, images};
 use regcache_tests::faulty::fault::{Fault, Kind};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::suite::{KIB, MIB, SYSTEM, Suite};
 
@@ -62,7 +62,7 @@ pub fn wrong_bytes_large(suite: &mut Suite) -> Result<()> {
     // The cache is out now: nobody else meets it.
     let next = pushed(suite, host, &[64 * KIB, 8 * MIB])?;
     suite.pull(1, &next)?;
-    Ok(())
+    honest_again(suite, host)
 }
 
 /// Four pulls of images with that fault and, at the same time, one of a registry that has nothing to do with it.
@@ -88,7 +88,8 @@ fn four_at_once(suite: &mut Suite, host: &str, kind: &Fault, layers: &[usize]) -
     }
     let next = pushed(suite, host, &[64 * KIB])?;
     let seconds = suite.pull(1, &next)?;
-    suite.check_delay("the next pull", seconds, 10.0)
+    suite.check_delay("the next pull", seconds, 10.0)?;
+    honest_again(suite, host)
 }
 
 fn no_failures(results: &[PullResult]) -> Result<()> {
@@ -100,13 +101,8 @@ fn no_failures(results: &[PullResult]) -> Result<()> {
 /// The RegistryCache whose caches misbehave, Ready, and `main` beside it.
 fn faulty_ready(suite: &mut Suite) -> Result<()> {
     suite.main_ready()?;
-    let upstreams: Vec<Value> = HOSTS
-        .iter()
-        .map(|host| json!({"host": host, "url": "https://images.test"}))
-        .collect();
     let cache = json!({"image": images::FAULTY, "storage": {"size": "1Gi"}});
-    let more = json!({"upstreams": upstreams, "cache": cache});
-    suite.apply_cache("faulty", &[], &["region-1"], &more)?;
+    suite.apply_cache("faulty", &HOSTS, &["region-1"], &json!({"cache": cache}))?;
     suite.wait_ready("faulty")?;
     HOSTS.iter().try_for_each(|host| suite.wait_published(host, &[1, 3]))
 }
@@ -118,7 +114,23 @@ fn pushed(suite: &Suite, host: &str, layers: &[usize]) -> Result<String> {
 
 /// Tells the cache of that upstream to misbehave.
 fn fault(suite: &Suite, host: &str, kind: &Fault) -> Result<()> {
+    suite
+        .cluster
+        .set_faults(&address(suite, host)?, std::slice::from_ref(kind))
+}
+
+/// Ends the misbehaviour, which must have happened: a pull that never met the fault proves nothing.
+fn honest_again(suite: &Suite, host: &str) -> Result<()> {
+    let address = address(suite, host)?;
+    let requests = suite.cluster.faulty_requests(&address)?;
+    ensure!(
+        requests.iter().any(|request| request.fault.is_some()),
+        "{host}'s cache was never asked: {requests:?}"
+    );
+    suite.cluster.set_faults(&address, &[])
+}
+
+fn address(suite: &Suite, host: &str) -> Result<String> {
     let site = suite.site("faulty", "region-1", host);
-    let address = suite.cluster.pod_ip(SYSTEM, &suite.cache_pod(&site)?)?;
-    suite.cluster.set_faults(&address, std::slice::from_ref(kind))
+    suite.cluster.pod_ip(SYSTEM, &suite.cache_pod(&site)?)
 }

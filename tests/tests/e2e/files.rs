@@ -58,9 +58,7 @@ pub fn foreign_files_survive(suite: &mut Suite) -> Result<()> {
     ])?;
     ensure!(theirs(suite)? == before, "changed by an update");
 
-    suite
-        .cluster
-        .helm(&["uninstall", "regcache", "--namespace", crate::suite::SYSTEM, "--wait"])?;
+    suite.uninstall()?;
     suite.wait_withdrawn("images.test", &NODES_WITH_MIRROR)?;
     suite.wait_withdrawn("other.test", &[3, 4])?;
     ensure!(theirs(suite)? == before, "changed by the uninstall");

@@ -180,9 +180,7 @@ pub fn deleted_registrycache(suite: &mut Suite) -> Result<()> {
 
 pub fn helm_uninstall(suite: &mut Suite) -> Result<()> {
     suite.main_ready()?;
-    suite
-        .cluster
-        .helm(&["uninstall", "regcache", "--namespace", SYSTEM, "--wait"])?;
+    suite.uninstall()?;
     suite.wait_withdrawn("images.test", &NODES_WITH_MIRROR)?;
     for node in NODES_WITH_MIRROR {
         ensure!(

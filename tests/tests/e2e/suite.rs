@@ -1,5 +1,6 @@
 //! The cluster, the product on it, and the states that tests start from.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ pub struct Suite {
     pub cluster: Cluster,
     pub root: PathBuf,
     count: usize,
+    /// The image tag that is installed.
+    tag: RefCell<Option<String>>,
     /// Seconds of the slowest healthy small pull so far.
     healthy: f64,
     evidence: bool,
@@ -61,6 +64,7 @@ impl Suite {
             cluster,
             root,
             count: 0,
+            tag: RefCell::default(),
             healthy: 0.0,
             evidence: false,
         })
@@ -93,7 +97,19 @@ impl Suite {
 
     /// Installs the charts, or brings the values back to the usual ones; waits for the operator.
     pub fn installed(&self) -> Result<()> {
-        self.helm_upgrade("dev")
+        if self.tag.borrow().as_deref() == Some("dev") {
+            Ok(())
+        } else {
+            self.helm_upgrade("dev")
+        }
+    }
+
+    /// `helm uninstall` of the product; the API and the objects stay.
+    pub fn uninstall(&self) -> Result<()> {
+        self.tag.take();
+        self.cluster
+            .helm(&["uninstall", "regcache", "--namespace", SYSTEM, "--wait"])
+            .map(drop)
     }
 
     /// `helm upgrade --install` of both charts with that image tag.
@@ -131,7 +147,10 @@ impl Suite {
         for value in values {
             words.extend(["--set", value]);
         }
-        self.cluster.helm(&words).map(drop)
+        self.tag.take();
+        self.cluster.helm(&words)?;
+        self.tag.replace(Some(tag.to_owned()));
+        Ok(())
     }
 
     /// regcache installed, `main` (images.test in both regions) applied and Ready.
@@ -145,7 +164,7 @@ impl Suite {
     /// Applies a RegistryCache of small caches; `more` is merged into its spec.
     pub fn apply_cache(&self, name: &str, upstreams: &[&str], regions: &[&str], more: &Value) -> Result<()> {
         let mut spec = json!({
-            "upstreams": upstreams.iter().map(|host| json!({"host": host})).collect::<Vec<_>>(),
+            "upstreams": upstreams.iter().map(|host| upstream(host)).collect::<Vec<_>>(),
             "regions": regions.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
             "cache": {"storage": {"size": "1Gi"}},
         });
@@ -405,6 +424,15 @@ impl Suite {
             bail!("{what} took {seconds:.2} s: more than {limit} s over a healthy pull's {healthy:.2} s");
         }
         Ok(())
+    }
+}
+
+/// An upstream of a RegistryCache. Hosts that are not on the bed's internet are other names of images.test, so that each
+/// test can have an upstream of its own.
+pub fn upstream(host: &str) -> Value {
+    match host {
+        "images.test" | "other.test" => json!({"host": host}),
+        _ => json!({"host": host, "url": "https://images.test"}),
     }
 }
 
