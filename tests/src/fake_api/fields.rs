@@ -37,7 +37,8 @@ pub enum ListKind {
 /// How the list in the field `name` is merged in objects of `kind`.
 pub fn list_kind(kind: &str, name: &str) -> ListKind {
     match (kind, name) {
-        (_, "containers" | "initContainers" | "env" | "volumes" | "imagePullSecrets") => ListKind::Map(&["name"]),
+        (_, "containers" | "initContainers" | "env" | "volumes" | "imagePullSecrets")
+        | ("RegistryCache", "regions") => ListKind::Map(&["name"]),
         ("Service", "ports") => ListKind::Map(&["port", "protocol"]),
         (_, "ports") => ListKind::Map(&["containerPort", "protocol"]),
         (_, "volumeMounts") => ListKind::Map(&["mountPath"]),
@@ -46,7 +47,6 @@ pub fn list_kind(kind: &str, name: &str) -> ListKind {
         (_, "topologySpreadConstraints") => ListKind::Map(&["topologyKey", "whenUnsatisfiable"]),
         ("RegistryCache", "sites") => ListKind::Map(&["region", "upstream"]),
         ("RegistryCache", "upstreams") => ListKind::Map(&["host"]),
-        ("RegistryCache", "regions") => ListKind::Map(&["name"]),
         (_, "finalizers") => ListKind::Set,
         _ => ListKind::Atomic,
     }
@@ -197,7 +197,7 @@ fn is_empty(value: &Value) -> bool {
 
 fn position(items: &[Value], step: &Step) -> Option<usize> {
     items.iter().position(|item| match step {
-        Step::Value(text) => item.to_string() == *text,
+        Step::Value(text) => serde_json::from_str(text).is_ok_and(|wanted: Value| wanted == *item),
         Step::Item(text) => {
             let wanted: Value = serde_json::from_str(text).unwrap_or_default();
             let keys: Vec<&str> = wanted

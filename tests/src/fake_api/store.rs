@@ -39,6 +39,7 @@ pub struct Store {
 
 impl Store {
     /// The same objects, watched by nobody.
+    #[must_use]
     pub fn fork(&self) -> Self {
         Self {
             objects: self.objects.clone(),

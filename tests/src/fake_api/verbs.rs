@@ -120,7 +120,7 @@ fn patch(store: &mut Store, request: &Request, key: &Key) -> Result<Reply, ApiEr
     let missing = || ApiError::not_found(&format!("{}.{} {:?}", key.plural, key.group, key.name));
     let bad = |error: &dyn std::error::Error| ApiError::bad_request(error.to_string());
     match request.content_type.as_str() {
-        "application/apply-patch+yaml" => apply(store, request, key, old),
+        "application/apply-patch+yaml" => apply(store, request, key, old.as_ref()),
         // A strategic merge differs from a merge in lists only; none is patched that way here.
         "application/merge-patch+json" | "application/strategic-merge-patch+json" => {
             let old = old.ok_or_else(missing)?;
@@ -146,7 +146,7 @@ fn patch(store: &mut Store, request: &Request, key: &Key) -> Result<Reply, ApiEr
     }
 }
 
-fn apply(store: &mut Store, request: &Request, key: &Key, old: Option<Value>) -> Result<Reply, ApiError> {
+fn apply(store: &mut Store, request: &Request, key: &Key, old: Option<&Value>) -> Result<Reply, ApiError> {
     let applied: Value =
         serde_yaml::from_slice(&request.body).map_err(|error| ApiError::bad_request(error.to_string()))?;
     if request.option("fieldManager").is_empty() {
@@ -170,7 +170,7 @@ fn apply(store: &mut Store, request: &Request, key: &Key, old: Option<Value>) ->
     if old.is_none() && applied.pointer("/metadata/uid").is_some() {
         return Err(ApiError::conflict("uid mismatch: the object does not exist"));
     }
-    let live = old.clone().unwrap_or_else(
+    let live = old.cloned().unwrap_or_else(
         || json!({"apiVersion": request.resource.api_version(), "kind": request.resource.kind, "metadata": {}}),
     );
     check_preconditions(Some(&live).filter(|_| old.is_some()), applied.get("metadata"))?;
@@ -182,7 +182,7 @@ fn apply(store: &mut Store, request: &Request, key: &Key, old: Option<Value>) ->
     let mut relevant = applied;
     strip(request, &mut relevant);
     let new = ssa::apply(request.resource.kind, &live, &relevant, manager)?;
-    let body = finish(store, request, key, old.as_ref(), new)?;
+    let body = finish(store, request, key, old, new)?;
     Ok(Reply::Document {
         code: if old.is_none() { 201 } else { 200 },
         body,

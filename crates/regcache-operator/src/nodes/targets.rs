@@ -70,7 +70,7 @@ fn target(place: &Place, registry_caches: &[RegistryCache], unreadable: bool, fa
         plan: Plan {
             upstreams: upstreams.into_values().collect(),
         },
-        wanted: kept || unreadable || !active.is_empty() || paused.iter().any(|one| names_place(one)),
+        wanted: kept || unreadable || !active.is_empty() || paused.iter().any(names_place),
         frozen: active.is_empty(),
     }
 }
