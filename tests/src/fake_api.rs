@@ -354,13 +354,12 @@ impl FakeApi {
         };
     }
 
-    /// From the next turn on the helpers on this node are (not) ready.
-    pub fn break_node(&self, name: &str, broken: bool) {
-        let set = &mut self.lock().broken.nodes;
-        if broken {
-            set.insert(name.into())
-        } else {
-            set.remove(name)
+    /// From the next turn on the pods on this node are not ready, since that time; nothing: they are well.
+    pub fn break_node(&self, name: &str, since: Option<jiff::Timestamp>) {
+        let nodes = &mut self.lock().broken.nodes;
+        match since {
+            Some(since) => nodes.insert(name.into(), since),
+            None => nodes.remove(name),
         };
     }
 }

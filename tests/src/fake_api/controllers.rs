@@ -1,7 +1,8 @@
 //! The controllers of a real cluster, each run when the test says so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::resources::{self, Key, ResourceType};
@@ -17,8 +18,8 @@ const LONG_AGO: &str = "2026-01-01T00:00:00Z";
 pub struct Broken {
     /// Deployments whose pods never get ready.
     pub deployments: BTreeSet<String>,
-    /// Nodes whose pods are not ready.
-    pub nodes: BTreeSet<String>,
+    /// Nodes whose pods are not ready, and since when.
+    pub nodes: BTreeMap<String, Timestamp>,
 }
 
 fn all(store: &Store, group: &str, plural: &str) -> Vec<(&'static ResourceType, Key, Value)> {
@@ -127,7 +128,8 @@ pub fn daemon_sets(store: &mut Store, broken: &Broken) {
         }
         let generation = set.pointer("/metadata/generation").cloned().unwrap_or_default();
         for node in &wanted {
-            let ready = !broken.nodes.contains(node);
+            let down = broken.nodes.get(node);
+            let since = down.map_or_else(|| LONG_AGO.to_owned(), ToString::to_string);
             let pod_key = Key::new(pods, &key.namespace, &format!("{}-{node}", key.name));
             let old = store.get(&pod_key).cloned();
             let mut pod = old.unwrap_or_else(|| pod(&set, &key, node));
@@ -135,13 +137,13 @@ pub fn daemon_sets(store: &mut Store, broken: &Broken) {
                 map.insert("status".into(), json!({
                     "phase": "Running",
                     "conditions": [{
-                        "type": "Ready", "status": if ready { "True" } else { "False" }, "lastTransitionTime": LONG_AGO,
+                        "type": "Ready", "status": if down.is_none() { "True" } else { "False" }, "lastTransitionTime": since,
                     }],
                 }));
             }
             store.commit(pods, &pod_key, pod);
         }
-        let ready = wanted.iter().filter(|node| !broken.nodes.contains(*node)).count();
+        let ready = wanted.iter().filter(|node| !broken.nodes.contains_key(*node)).count();
         let status = json!({
             "observedGeneration": generation,
             "desiredNumberScheduled": wanted.len(), "currentNumberScheduled": wanted.len(),

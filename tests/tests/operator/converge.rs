@@ -115,14 +115,48 @@ async fn an_outage_of_all_caches_during_a_rollout_takes_it_back_and_changes_noth
 }
 
 #[tokio::test]
-async fn a_node_that_falls_during_a_rollout_stops_it_and_one_that_was_down_does_not() {
+async fn a_node_that_was_down_before_does_not_stop_a_rollout() {
     let world = World::with_one();
     world.settle().await;
-    world.api.break_node("n1", true);
-    world.api.settle();
+    world.api.break_node("n1", Some(world.now()));
+    world.wait(STEP);
     world.put("other", &["ghcr.io"], &["r1"]);
     world.settle().await;
-    assert_eq!(world.upstreams("r1"), ["docker.io", "ghcr.io"], "n1 was down before");
+    assert_eq!(world.upstreams("r1"), ["docker.io", "ghcr.io"]);
+}
+
+#[tokio::test]
+async fn a_node_that_falls_with_the_new_plan_takes_it_back_and_people_are_told() {
+    let world = World::with_one();
+    world.settle().await;
+    world.put("other", &["ghcr.io"], &["r1", "r2"]);
+    while world.plan("r1").percent < 100 {
+        world.turn(&world.operator()).await;
+    }
+    world.api.break_node("n1", Some(world.now()));
+    world.api.settle();
+    for _ in 0..4 {
+        world.turn(&world.operator()).await;
+        assert_eq!(
+            world.upstreams("r2"),
+            ["docker.io"],
+            "a region that goes bad stops the rest"
+        );
+    }
+    assert_eq!(
+        (world.plan("r1").percent, world.upstreams("r1")),
+        (0, vec!["docker.io".into()])
+    );
+    let events = world.api.all::<k8s_openapi::api::events::v1::Event>();
+    let told = events.iter().filter_map(|event| event.note.as_deref());
+    let told: Vec<&str> = told.filter(|note| note.contains("taken back")).collect();
+    assert_eq!(told.len(), 2, "both that have a part in it: {told:?}");
+    assert!(told[0].contains("the helper on node n1 is not ready"), "{told:?}");
+    world.api.break_node("n1", None);
+    world.settle().await;
+    for region in ["r1", "r2"] {
+        assert_eq!(world.upstreams(region), ["docker.io", "ghcr.io"]);
+    }
 }
 
 #[tokio::test]

@@ -102,6 +102,11 @@ impl World {
         Arc::new(ctx.with_clock(move || Timestamp::from_second(now.load(Ordering::Relaxed)).unwrap_or_default()))
     }
 
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.now.load(Ordering::Relaxed)).unwrap()
+    }
+
     /// Lets time pass.
     pub fn wait(&self, seconds: i64) {
         self.now.fetch_add(seconds, Ordering::Relaxed);
