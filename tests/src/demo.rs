@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::bed::wait::Look;
-use crate::bed::{Cluster, ClusterSpec, Internet, PodRequest, wait_for};
+use crate::bed::{Cluster, ClusterSpec, Internet, PodRequest, json, wait_for};
 use crate::push::Pushed;
 
 /// Where the example's `docker.io` is, on the demo's internet.
@@ -145,15 +145,15 @@ fn apply(cluster: &Cluster, root: &Path, teller: &Teller) -> Result<()> {
         let ready = condition(&object, "Ready").cloned().unwrap_or_default();
         let line = format!(
             "Ready={} {}: {}",
-            text(&ready["status"]),
-            text(&ready["reason"]),
-            text(&ready["message"])
+            json::text(&ready, "/status"),
+            json::text(&ready, "/reason"),
+            json::text(&ready, "/message")
         );
         if line != told {
             println!("         {line}");
             told.clone_from(&line);
         }
-        Ok(if ready["status"] == "True" {
+        Ok(if json::text(&ready, "/status") == "True" {
             Look::Done(())
         } else {
             Look::NotYet(line)
@@ -232,10 +232,12 @@ fn pull(cluster: &Cluster, hub: &Internet, image: &Pushed, name: &str, node: &st
 fn caches(cluster: &Cluster) -> Result<Vec<(String, String)>> {
     let selector = "app.kubernetes.io/component=cache";
     let pods = cluster.kubectl_json(&["get", "pods", "-n", SYSTEM, "-l", selector])?;
-    let pods = pods["items"].as_array().cloned().unwrap_or_default();
-    let found = pods.iter().map(|pod| {
-        let region = text(&pod["metadata"]["labels"]["regcache.dev/region"]);
-        (format!("cache in {region}"), text(&pod["status"]["podIP"]))
+    let found = json::list(&pods, "/items").iter().map(|pod| {
+        let region = json::text(pod, "/metadata/labels/regcache.dev~1region");
+        (
+            format!("cache in {region}"),
+            json::text(pod, "/status/podIP").to_owned(),
+        )
     });
     Ok(found.collect())
 }
@@ -305,14 +307,9 @@ fn mib(bytes: u64) -> f64 {
 }
 
 fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    object["status"]["conditions"]
-        .as_array()?
+    json::list(object, "/status/conditions")
         .iter()
-        .find(|condition| condition["type"] == kind)
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or("-").to_owned()
+        .find(|condition| json::text(condition, "/type") == kind)
 }
 
 #[cfg(test)]

@@ -4,6 +4,11 @@
 //! them runs alone: `cargo test --test e2e -- NAME`. What happened is read from the caches' metrics, the registries'
 //! logs and kubelet's events, never from the helper's word.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a test that looks where nothing is fails, as it should"
+)]
+
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
 #[path = "e2e/faulty_caches.rs"]

@@ -81,24 +81,25 @@ mod tests {
         }
     }
 
+    /// Kubernetes reads YAML 1.1, where these words are booleans or null when nobody quotes them.
+    const TRAPS: [&str; 10] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "~"];
+
     #[test]
     fn no_enum_value_reads_as_something_else() {
-        // Kubernetes reads YAML 1.1, where these words are booleans or null when nobody quotes them.
-        let traps = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "~"];
-        fn walk(value: &serde_json::Value, traps: &[&str]) {
+        fn walk(value: &serde_json::Value) {
             match value {
                 serde_json::Value::Object(map) => {
                     for word in map.get("enum").and_then(|list| list.as_array()).into_iter().flatten() {
                         let word = word.as_str().unwrap_or("~").to_lowercase();
-                        assert!(!traps.contains(&word.as_str()), "{word}");
+                        assert!(!TRAPS.contains(&word.as_str()), "{word}");
                     }
-                    map.values().for_each(|value| walk(value, traps));
+                    map.values().for_each(walk);
                 }
-                serde_json::Value::Array(list) => list.iter().for_each(|value| walk(value, traps)),
+                serde_json::Value::Array(list) => list.iter().for_each(walk),
                 _ => {}
             }
         }
-        walk(&spec_schema(), &traps);
+        walk(&spec_schema());
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub fn head(status: u16, headers: &[(String, String)], length: usize) -> Vec<u8>
         .unwrap_or("Unknown");
     let mut text = format!("HTTP/1.1 {status} {reason}\r\nContent-Length: {length}\r\n");
     for (name, value) in headers {
-        text += &format!("{name}: {value}\r\n");
+        text.extend([name.as_str(), ": ", value.as_str(), "\r\n"]);
     }
     text += "\r\n";
     text.into_bytes()

@@ -103,18 +103,15 @@ impl Store {
         let stream = TcpStream::connect(address)
             .await
             .with_context(|| format!("connect to {host}"))?;
-        let mut sender = match &self.tls {
-            Some(tls) => {
-                let stream = tls.connect(ServerName::try_from(host.to_owned())?, stream).await?;
-                let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-                tokio::spawn(connection);
-                sender
-            }
-            None => {
-                let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-                tokio::spawn(connection);
-                sender
-            }
+        let mut sender = if let Some(tls) = &self.tls {
+            let stream = tls.connect(ServerName::try_from(host.to_owned())?, stream).await?;
+            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            sender
+        } else {
+            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            sender
         };
         let mut wanted = http::Request::builder()
             .method(request.method.as_str())
