@@ -2,6 +2,7 @@
 
 pub mod bed;
 pub mod demo;
+#[cfg(feature = "fake-api")]
 pub mod fake_api;
 pub mod faulty;
 pub mod push;

@@ -27,6 +27,7 @@ pub fn static_program(package: &str, program: &str) -> Result<PathBuf> {
         &target,
         "-p",
         package,
+        "--no-default-features",
         "--bin",
         program,
     ]);

@@ -16,8 +16,6 @@ type Grant = (String, String, String, String);
 
 /// Granted, though no run here shows it, each with its reason.
 const BESIDES: &[(&str, &str, &str)] = &[
-    // Where platforms check owner references.
-    ("regcache.dev", "registrycaches/finalizers", "update"),
     // The Lease is taken before the controllers start.
     ("coordination.k8s.io", "leases", "*"),
     // Repeated events are patched.
