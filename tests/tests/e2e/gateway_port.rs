@@ -1,9 +1,11 @@
 //! Somebody else on the gateway's port.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, ensure};
 use regcache_tests::bed::node::init::Daemon;
 use regcache_tests::bed::wait::Look;
-use regcache_tests::bed::{PodRequest, wait_for};
+use regcache_tests::bed::{Node, PodRequest, wait_for};
 use rustix::process::Signal;
 
 use crate::suite::{KIB, NODES, PATIENCE, Suite};
@@ -18,7 +20,7 @@ pub fn taken_by_an_impostor(suite: &mut Suite) -> Result<()> {
     // While the kubelet sleeps nobody restarts the helper.
     node.signal_daemon(Daemon::Kubelet, Signal::STOP)?;
     node.signal_container_processes(NODES, Signal::KILL)?;
-    let mut impostor = Impostor::start(suite)?;
+    let impostor = Impostor::start(suite)?;
     ensure!(
         suite.is_published(1, "images.test"),
         "the dead helper's file should still be there"
@@ -57,78 +59,49 @@ pub fn taken_by_an_impostor(suite: &mut Suite) -> Result<()> {
 
 /// openssl's test server, which prints what it is sent.
 struct Impostor {
-    process: std::process::Child,
-    output: std::path::PathBuf,
+    node: Node,
+    /// Its process id, as the node counts.
+    pid: String,
+    output: PathBuf,
 }
 
 impl Impostor {
     fn start(suite: &Suite) -> Result<Self> {
         let dir = suite.cluster.work().join("impostor");
         std::fs::create_dir_all(&dir)?;
-        let (key, certificate) = (
-            dir.join("key.pem").display().to_string(),
-            dir.join("cert.pem").display().to_string(),
-        );
         let node = suite.node(1);
-        node.exec(&[
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=impostor",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-keyout",
-            &key,
-            "-out",
-            &certificate,
-        ])?;
-        let output = dir.join("output");
-        let mut command = node.command("openssl")?;
-        command.args([
-            "s_server",
-            "-accept",
-            "127.0.0.1:21500",
-            "-key",
-            &key,
-            "-cert",
-            &certificate,
-            "-quiet",
-        ]);
-        command
-            .stdout(std::fs::File::create(&output)?)
-            .stderr(std::process::Stdio::null());
-        let process = command.stdin(std::process::Stdio::piped()).spawn()?;
-        wait_for("the impostor to listen", PATIENCE, || {
+        // As the node sees them: its own mounts hide nothing of the work directory.
+        let script = format!(
+            "cd {} && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=impostor \
+             -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem 2>req.log && echo $$ >pid && \
+             exec openssl s_server -accept 127.0.0.1:21500 -key key.pem -cert cert.pem -quiet -naccept 100000 \
+             >output 2>error </dev/zero",
+            dir.display()
+        );
+        let mut starter = node.command("busybox")?.args(["sh", "-c", &script]).spawn()?;
+        let listening = wait_for("the impostor to listen", PATIENCE, || {
             let listens = node.exec(&["busybox", "netstat", "-ltn"])?.contains("127.0.0.1:21500");
-            Ok(if listens {
-                Look::Done(())
-            } else {
-                Look::NotYet("not yet".into())
-            })
-        })?;
-        Ok(Self { process, output })
+            Ok(if listens { Look::Done(()) } else { Look::NotYet("not yet".into()) })
+        });
+        let pid = std::fs::read_to_string(dir.join("pid")).unwrap_or_default().trim().to_owned();
+        let impostor = Self { node, pid, output: dir.join("output") };
+        // Ends when the server does.
+        std::thread::spawn(move || starter.wait());
+        listening.map(|()| impostor)
     }
 
     /// Ends it; what it was sent.
-    fn end(&mut self) -> Result<String> {
-        self.process.kill()?;
-        self.process.wait()?;
-        Ok(String::from_utf8_lossy(&std::fs::read(&self.output)?).into_owned())
+    fn end(self) -> Result<String> {
+        let output = self.output.clone();
+        drop(self);
+        Ok(String::from_utf8_lossy(&std::fs::read(output)?).into_owned())
     }
 }
 
 impl Drop for Impostor {
     fn drop(&mut self) {
-        // After end() there is nothing left to kill.
-        let _gone = self.process.kill();
-        let _reaped = self.process.wait();
+        if let Err(error) = self.node.exec(&["busybox", "kill", &self.pid]) {
+            eprintln!("the impostor {} goes on: {error:#}", self.pid);
+        }
     }
 }

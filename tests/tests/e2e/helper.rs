@@ -7,7 +7,7 @@ use regcache_tests::bed::wait::Look;
 use regcache_tests::bed::{PodRequest, wait_for};
 use rustix::process::Signal;
 
-use crate::suite::{KIB, MIB, NODES, NODES_WITH_MIRROR, PATIENCE, Suite, items, meanwhile};
+use crate::suite::{KIB, MIB, NODES, NODES_WITH_MIRROR, PATIENCE, Suite, meanwhile};
 
 pub fn killed(suite: &mut Suite) -> Result<()> {
     suite.main_ready()?;
@@ -43,7 +43,7 @@ pub fn frozen(suite: &mut Suite) -> Result<()> {
 pub fn updated_under_steady_pulls(suite: &mut Suite) -> Result<()> {
     suite.main_ready()?;
     // Takes a moment: `--wait` of helm is for the operator, which then changes the helpers.
-    suite.helm_upgrade("next")?;
+    suite.helm_upgrade_without_waiting("next")?;
     let mut turn = 0;
     let cluster = suite.cluster.work().to_owned();
     let rounds = {
@@ -57,28 +57,12 @@ pub fn updated_under_steady_pulls(suite: &mut Suite) -> Result<()> {
                 let image = suite.push(&[64 * KIB, 1200 * KIB])?;
                 suite.pull(node, &image.name).map(drop)
             },
-            || all_updated(&suite.borrow(), "next"),
+            || suite.borrow().are_helpers_updated("next"),
         )?
     };
     ensure!(rounds > 2, "only {rounds} pulls during the update of {cluster:?}");
     suite.wait_published("images.test", &NODES_WITH_MIRROR)?;
     suite.installed()
-}
-
-/// Whether every helper runs the image with that tag and is ready.
-fn all_updated(suite: &Suite, tag: &str) -> Result<bool> {
-    let sets = items(&suite.cluster.kubectl_json(&["get", "daemonsets", "-n", NODES])?);
-    Ok(!sets.is_empty()
-        && sets.iter().all(|set| {
-            let image = set["spec"]["template"]["spec"]["containers"][0]["image"]
-                .as_str()
-                .unwrap_or_default();
-            let status = &set["status"];
-            image.ends_with(tag)
-                && status["observedGeneration"] == set["metadata"]["generation"]
-                && status["updatedNumberScheduled"] == status["desiredNumberScheduled"]
-                && status["numberReady"] == status["desiredNumberScheduled"]
-        }))
 }
 
 pub fn power_cycle(suite: &mut Suite) -> Result<()> {

@@ -114,6 +114,13 @@ impl Suite {
 
     /// `helm upgrade --install` of both charts with that image tag.
     pub fn helm_upgrade(&self, tag: &str) -> Result<()> {
+        self.helm_upgrade_without_waiting(tag)?;
+        self.wait_helpers_updated(tag)?;
+        self.tag.replace(Some(tag.to_owned()));
+        Ok(())
+    }
+
+    fn upgrade(&self, tag: &str) -> Result<()> {
         let chart = |name: &str| self.root.join("charts").join(name).display().to_string();
         self.cluster.helm(&[
             "upgrade",
@@ -147,10 +154,33 @@ impl Suite {
         for value in values {
             words.extend(["--set", value]);
         }
+        self.cluster.helm(&words).map(drop)
+    }
+
+    /// Waits until every helper that there is runs the image with that tag.
+    fn wait_helpers_updated(&self, tag: &str) -> Result<()> {
+        wait_for(&format!("all helpers to run {tag}"), PATIENCE, || {
+            Ok(if self.are_helpers_updated(tag)? { Look::Done(()) } else { Look::NotYet("not yet".into()) })
+        })
+    }
+
+    /// Whether every helper that there is runs the image with that tag, and is ready.
+    pub fn are_helpers_updated(&self, tag: &str) -> Result<bool> {
+        let sets = items(&self.cluster.kubectl_json(&["get", "daemonsets", "-n", NODES])?);
+        Ok(sets.iter().all(|set| {
+            let image = set["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+            let status = &set["status"];
+            image.ends_with(tag)
+                && status["observedGeneration"] == set["metadata"]["generation"]
+                && status["updatedNumberScheduled"] == status["desiredNumberScheduled"]
+                && status["numberReady"] == status["desiredNumberScheduled"]
+        }))
+    }
+
+    /// `helm upgrade` alone: the helpers change behind it.
+    pub fn helm_upgrade_without_waiting(&self, tag: &str) -> Result<()> {
         self.tag.take();
-        self.cluster.helm(&words)?;
-        self.tag.replace(Some(tag.to_owned()));
-        Ok(())
+        self.upgrade(tag)
     }
 
     /// regcache installed, `main` (images.test in both regions) applied and Ready.
