@@ -12,7 +12,7 @@ use crate::suite::{KIB, MIB, NODES, NODES_WITH_MIRROR, PATIENCE, Suite, meanwhil
 pub fn killed(suite: &mut Suite) -> Result<()> {
     suite.main_ready()?;
     suite.healthy_seconds()?;
-    for round in 1..=3 {
+    for round in 1..=2 {
         suite.wait_helper(1, true)?;
         let image = suite.push(&[64 * KIB, 2 * MIB])?;
         suite.node(1).signal_container_processes(NODES, Signal::KILL)?;

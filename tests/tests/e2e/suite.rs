@@ -137,7 +137,7 @@ impl Suite {
             image[1].as_str(),
             "distribution.image=registry.test/registry:3.1.2",
             "rollout.soak=2s",
-            "withdrawGrace=20s",
+            "withdrawGrace=12s",
             "logFormat=text",
         ];
         let chart = chart("regcache");
