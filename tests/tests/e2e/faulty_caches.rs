@@ -131,6 +131,6 @@ fn honest_again(suite: &Suite, host: &str) -> Result<()> {
 }
 
 fn address(suite: &Suite, host: &str) -> Result<String> {
-    let site = suite.site("faulty", "region-1", host);
-    suite.cluster.pod_ip(SYSTEM, &suite.cache_pod(&site)?)
+    let cache = suite.site("faulty", "region-1", host);
+    suite.cluster.pod_ip(SYSTEM, &suite.cache_pod(&cache)?)
 }

@@ -81,10 +81,21 @@ impl Impostor {
         let mut starter = node.command("busybox")?.args(["sh", "-c", &script]).spawn()?;
         let listening = wait_for("the impostor to listen", PATIENCE, || {
             let listens = node.exec(&["busybox", "netstat", "-ltn"])?.contains("127.0.0.1:21500");
-            Ok(if listens { Look::Done(()) } else { Look::NotYet("not yet".into()) })
+            Ok(if listens {
+                Look::Done(())
+            } else {
+                Look::NotYet("not yet".into())
+            })
         });
-        let pid = std::fs::read_to_string(dir.join("pid")).unwrap_or_default().trim().to_owned();
-        let impostor = Self { node, pid, output: dir.join("output") };
+        let pid = std::fs::read_to_string(dir.join("pid"))
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+        let impostor = Self {
+            node,
+            pid,
+            output: dir.join("output"),
+        };
         // Ends when the server does.
         std::thread::spawn(move || starter.wait());
         listening.map(|()| impostor)

@@ -12,8 +12,8 @@ pub fn cache_killed_in_a_large_layer(suite: &mut Suite) -> Result<()> {
     suite.main_ready()?;
     let internet = suite.images()?;
     let image = suite.push(&[64 * KIB, 24 * MIB])?;
-    let site = suite.site("main", "region-1", "images.test");
-    let cache = suite.cache_pod(&site)?;
+    let cache = suite.site("main", "region-1", "images.test");
+    let cache = suite.cache_pod(&cache)?;
     let home = suite
         .cluster
         .kubectl(&["get", "pod", "-n", SYSTEM, &cache, "-o", "jsonpath={.spec.nodeName}"])?;

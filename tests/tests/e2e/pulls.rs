@@ -56,8 +56,8 @@ pub fn second_node_of_a_region_costs_upstream_no_blob(suite: &mut Suite) -> Resu
     for (first, second, region) in [(1, 3, "region-1"), (2, 4, "region-2")] {
         let image = suite.push(&[64 * KIB, 2 * MIB])?;
         suite.pull(first, &image.name)?;
-        let site = suite.site("main", region, "images.test");
-        let hits = suite.cache_counter(&site, HITS)?;
+        let cache = suite.site("main", region, "images.test");
+        let hits = suite.cache_counter(&cache, HITS)?;
         let since = internet.marker();
         suite.pull(second, &image.name)?;
         let gets = internet.blob_gets(since, &image.repository);
@@ -66,7 +66,7 @@ pub fn second_node_of_a_region_costs_upstream_no_blob(suite: &mut Suite) -> Resu
             "the second pull in {region} fetched blobs from upstream: {gets:?}"
         );
         ensure!(
-            suite.cache_counter(&site, HITS)? - hits >= 3.0,
+            suite.cache_counter(&cache, HITS)? - hits >= 3.0,
             "{region}'s cache counted no hits"
         );
     }
