@@ -29,6 +29,7 @@ mod caches;
 mod identity;
 mod metrics;
 mod relayed;
+mod shared;
 mod sick;
 
 pub use identity::{IdentityError, LoopbackIdentity};
@@ -36,6 +37,9 @@ pub use metrics::GatewayMetrics;
 
 /// The path that the gateway answers with 200 by itself, for the liveness probe.
 pub const LIVE_PATH: &str = "/_regcache/live";
+
+/// What hyper may buffer for each connection and direction, bytes.
+const BUFFER: usize = 64 * 1024;
 
 /// The numbers of the gateway. [`GatewayLimits::default`] is what a node uses.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +90,6 @@ pub async fn serve(
     metrics: GatewayMetrics,
     shutdown: CancellationToken,
 ) {
-    let gateway = Arc::new(answer::Gateway::new(router, limits, metrics));
+    let gateway = Arc::new(shared::Gateway::new(router, limits, metrics));
     accept::serve(listener, identity.server_config.clone(), gateway, shutdown).await;
 }

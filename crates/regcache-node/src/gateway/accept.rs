@@ -18,10 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use super::answer::Gateway;
-
-/// What hyper may buffer for each connection and direction, bytes.
-pub(super) const BUFFER: usize = 64 * 1024;
+use super::BUFFER;
+use super::shared::Gateway;
 
 /// How long a client may take over TLS; the shutdown waits for it too, since to leave in the middle is an RST.
 const HANDSHAKE: Duration = Duration::from_secs(5);

@@ -9,34 +9,13 @@ use hyper::body::Incoming;
 use regcache_transfer::{Outcome, Reason};
 use tracing::{info, warn};
 
-use super::GatewayLimits;
 use super::ask::{Ask, BadAsk, Content, Kind};
 use super::body::Outgoing;
-use super::caches::{Caches, Call};
-use super::metrics::{Ended, GatewayMetrics};
-use super::sick::Sick;
-use crate::router::Router;
-
-/// All that requests share.
-pub(super) struct Gateway {
-    pub(super) router: Arc<dyn Router>,
-    pub(super) caches: Caches,
-    pub(super) limits: GatewayLimits,
-    pub(super) metrics: GatewayMetrics,
-    pub(super) sick: Sick,
-}
+use super::caches::Call;
+use super::metrics::Ended;
+use super::shared::Gateway;
 
 impl Gateway {
-    pub(super) fn new(router: Arc<dyn Router>, limits: GatewayLimits, metrics: GatewayMetrics) -> Self {
-        Self {
-            router,
-            caches: Caches::new(&limits),
-            limits,
-            metrics,
-            sick: Sick::new(limits.remember, limits.remembered),
-        }
-    }
-
     pub(super) async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<Outgoing> {
         let mut response = self.dispatch(&request).await;
         response.headers_mut().insert(

@@ -7,11 +7,12 @@ use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, E
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use regcache_transfer::{Ask, Digest, Failed, Observer, Outcome, Report, Source, Transfer, fetch};
 
-use super::answer::{Gateway, refusal};
+use super::answer::refusal;
 use super::ask::range;
 use super::body::{BlobBody, Outgoing};
 use super::caches::{CacheBlob, Call};
 use super::metrics::Ended;
+use super::shared::Gateway;
 use crate::router::Candidate;
 
 /// The header that names what a body is.

@@ -9,8 +9,8 @@ use futures::Stream;
 use http_body::{Body, Frame, SizeHint};
 use regcache_transfer::{Digest, ShortEnd, Transfer};
 
-use super::answer::Gateway;
 use super::metrics::Ended;
+use super::shared::Gateway;
 
 /// What hyper sends.
 pub(super) enum Outgoing {

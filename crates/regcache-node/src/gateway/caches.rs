@@ -17,8 +17,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use regcache_transfer::{BodyError, OpenError, Opened, Source, Span};
 
+use super::BUFFER;
 use super::GatewayLimits;
-use super::accept::BUFFER;
 use super::ask::Content;
 use crate::router::Candidate;
 

@@ -8,12 +8,12 @@ use hyper::body::Incoming;
 use regcache_transfer::{Digest, Outcome, Reason, Span};
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::Gateway;
 use super::ask::Content;
 use super::blob::DOCKER_CONTENT_DIGEST;
 use super::body::Outgoing;
 use super::caches::{Call, chain};
 use super::metrics::Ended;
+use super::shared::Gateway;
 use crate::router::Candidate;
 
 /// What is passed on of a cache's headers: what the body is, never how to get it elsewhere or who may.
