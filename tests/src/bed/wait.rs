@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
-/// How long between two looks at a condition.
-const INTERVAL: Duration = Duration::from_millis(100);
+/// How long between two looks at a condition. A look is often a kubectl, which costs a tenth of a second of CPU.
+const INTERVAL: Duration = Duration::from_millis(250);
 
 /// What a look at a condition found.
 #[derive(Debug)]
