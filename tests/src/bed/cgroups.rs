@@ -71,7 +71,8 @@ fn remove_tree(path: &Path) -> std::io::Result<()> {
     fs::remove_dir(path)
 }
 
-fn list(dir: &Path) -> Vec<String> {
+/// Names in a directory; none when it does not exist.
+pub(super) fn list(dir: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(dir) else {
         return Vec::new();
     };

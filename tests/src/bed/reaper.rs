@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
+use super::cgroups::list;
 use super::process::{self, Journal, Recorded};
 use super::wait::wait_until;
 use super::{cgroups, names, paths, shell};
@@ -119,17 +120,6 @@ fn network_namespaces(cluster: &str) -> Vec<String> {
     list(Path::new("/run/netns"))
         .into_iter()
         .filter(|name| names::belongs_to(cluster, name))
-        .collect()
-}
-
-/// Names in a directory; none when it does not exist.
-fn list(dir: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(dir) else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
         .collect()
 }
 
