@@ -1,5 +1,11 @@
 //! The test bed itself: what the end-to-end tests rely on. Needs root; says so and passes over the tests otherwise.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test without a harness, which the lints do not know for one"
+)]
+
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -225,6 +231,7 @@ fn what_a_killed_run_left_is_removed_by_the_next() {
     assert_eq!(reaper::leftovers(name), Vec::<String>::new());
 }
 
+#[expect(clippy::too_many_lines, reason = "one cluster for one fault after another")]
 fn faults_happen_as_set_and_end_as_told() {
     let spec = ClusterSpec::regions("bed-faulty", 1, 1).with_image(images::faulty_archive().unwrap());
     let cluster = Cluster::start(spec).unwrap();

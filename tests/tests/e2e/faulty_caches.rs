@@ -4,6 +4,7 @@
 //! in the next. All are the same registry, `images.test`, under other names.
 
 use anyhow::{Result, ensure};
+use regcache_api::names::site;
 use regcache_tests::bed::{PullResult, images};
 use regcache_tests::faulty::fault::{Fault, Kind};
 use serde_json::json;
@@ -131,6 +132,6 @@ fn honest_again(suite: &Suite, host: &str) -> Result<()> {
 }
 
 fn address(suite: &Suite, host: &str) -> Result<String> {
-    let cache = suite.site("faulty", "region-1", host);
+    let cache = site("faulty", "region-1", host);
     suite.cluster.pod_ip(SYSTEM, &suite.cache_pod(&cache)?)
 }

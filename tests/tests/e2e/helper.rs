@@ -60,7 +60,11 @@ pub fn updated_under_steady_pulls(suite: &mut Suite) -> Result<()> {
             || suite.borrow().are_helpers_updated("next"),
         )?
     };
-    ensure!(rounds > 2, "only {rounds} pulls during the update of {cluster:?}");
+    ensure!(
+        rounds > 2,
+        "only {rounds} pulls during the update of {}",
+        cluster.display()
+    );
     suite.wait_published("images.test", &NODES_WITH_MIRROR)?;
     suite.installed()
 }

@@ -1,6 +1,7 @@
 //! The main job: pulls come from the region's own cache.
 
 use anyhow::{Result, ensure};
+use regcache_api::names::site;
 use serde_json::json;
 
 use crate::suite::{KIB, MIB, NODES, NODES_WITH_MIRROR, Suite, items};
@@ -12,7 +13,7 @@ pub fn nearest_cache_is_used_in_each_region(suite: &mut Suite) -> Result<()> {
     suite.main_ready()?;
     let internet = suite.images()?;
     for (node, mine, other) in [(1, "region-1", "region-2"), (2, "region-2", "region-1")] {
-        let sites = [mine, other].map(|region| suite.site("main", region, "images.test"));
+        let sites = [mine, other].map(|region| site("main", region, "images.test"));
         let before = [
             suite.cache_counter(&sites[0], MISSES)?,
             suite.cache_counter(&sites[1], MISSES)?,
@@ -56,7 +57,7 @@ pub fn second_node_of_a_region_costs_upstream_no_blob(suite: &mut Suite) -> Resu
     for (first, second, region) in [(1, 3, "region-1"), (2, 4, "region-2")] {
         let image = suite.push(&[64 * KIB, 2 * MIB])?;
         suite.pull(first, &image.name)?;
-        let cache = suite.site("main", region, "images.test");
+        let cache = site("main", region, "images.test");
         let hits = suite.cache_counter(&cache, HITS)?;
         let since = internet.marker();
         suite.pull(second, &image.name)?;

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 pub const PATIENCE: Duration = Duration::from_secs(120);
 /// The namespace of operator and caches.
 pub const SYSTEM: &str = "regcache-system";
+/// The operator's Deployment.
+const OPERATOR: &str = "regcache-operator";
 /// The namespace of the helpers.
 pub const NODES: &str = "regcache-nodes";
 /// The image under test, and the same under another tag, for updates.
@@ -45,7 +47,8 @@ impl Suite {
         let image = root.join("target/regcache-image.tar");
         ensure!(
             image.is_file(),
-            "there is no {image:?}: run this by `make e2e`, which builds it"
+            "there is no {}: run this by `make e2e`, which builds it",
+            image.display()
         );
         let mut spec = ClusterSpec::regions("e2e", 4, 2)
             .with_image(image)

@@ -37,9 +37,12 @@ impl Suite {
         wait_for(&what, PATIENCE, || {
             let states: Vec<bool> = nodes
                 .iter()
-                .map(|node| match published {
-                    true => self.is_published(*node, upstream),
-                    false => !self.node(*node).certs_dir().join(upstream).exists(),
+                .map(|node| {
+                    if published {
+                        self.is_published(*node, upstream)
+                    } else {
+                        !self.node(*node).certs_dir().join(upstream).exists()
+                    }
                 })
                 .collect();
             Ok(if states.iter().all(|state| *state) {
@@ -56,7 +59,7 @@ impl Suite {
         let mut found = Vec::new();
         let mut open = vec![root.clone()];
         while let Some(dir) = open.pop() {
-            for entry in std::fs::read_dir(&dir).with_context(|| format!("read {dir:?}"))? {
+            for entry in std::fs::read_dir(&dir).with_context(|| format!("read {}", dir.display()))? {
                 let entry = entry?;
                 if entry.file_type()?.is_dir() {
                     open.push(entry.path());

@@ -1,12 +1,13 @@
 //! The product on the cluster: charts, RegistryCaches, caches and helpers.
 
 use anyhow::{Context, Result};
-use regcache_api::names as child_names;
 use regcache_tests::bed::wait::Look;
 use regcache_tests::bed::wait_for;
 use serde_json::{Value, json};
 
-use super::{NODES, NODES_WITH_MIRROR, PATIENCE, REPOSITORY, SYSTEM, Suite, condition, is_ready, items, upstream};
+use super::{
+    NODES, NODES_WITH_MIRROR, OPERATOR, PATIENCE, REPOSITORY, SYSTEM, Suite, condition, is_ready, items, upstream,
+};
 
 impl Suite {
     /// Installs the charts, or brings the values back to the usual ones; waits for the operator.
@@ -155,14 +156,13 @@ impl Suite {
             .map(drop)
     }
 
-    /// The name of a cache's Deployment and Service.
-    pub fn site(&self, cache: &str, region: &str, upstream: &str) -> String {
-        child_names::site(cache, region, upstream)
-    }
-
-    /// Scales the operator and waits until its pods are as many.
-    pub fn scale_operator(&self, replicas: usize) -> Result<()> {
-        self.scale(SYSTEM, "regcache-operator", replicas)
+    /// Does `work` while no operator runs. It runs again afterwards, whatever comes of the work: the tests that follow
+    /// need it.
+    pub fn without_operator(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let down = self.scale(SYSTEM, OPERATOR, 0);
+        let worked = down.and_then(|()| work(self));
+        let up = self.scale(SYSTEM, OPERATOR, 1);
+        worked.and(up)
     }
 
     /// Scales a Deployment and waits until its pods are as many, and ready.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use regcache_tests::bed::{Internet, PodRequest, PullResult};
+use regcache_tests::bed::wait::Look;
+use regcache_tests::bed::{Internet, PodRequest, PullResult, wait_for};
 use regcache_tests::push::Pushed;
 
-use super::{KIB, MIB, Suite};
+use super::{KIB, MIB, PATIENCE, Suite};
 
 impl Suite {
     pub fn images(&self) -> Result<Internet> {
@@ -55,6 +56,33 @@ impl Suite {
             self.cluster.kubectl(&["delete", "pod", &pod.name, "--wait=false"])?;
         }
         results
+    }
+
+    /// Pulls a new image on a node and says whether its cache served all of it, by the registry's log.
+    pub fn is_served(&mut self, node: usize) -> Result<bool> {
+        let internet = self.images()?;
+        let image = self.push(&[64 * KIB, MIB])?;
+        let since = internet.marker();
+        self.pull(node, &image.name)?;
+        let requests = internet.requests(since);
+        Ok(!requests
+            .into_iter()
+            .any(|it| it.is_of(&image.repository) && it.is_from_containerd()))
+    }
+
+    /// Pulls on these nodes until each is served by its cache: Ready says that a cache is there, not that every helper
+    /// uses it again.
+    pub fn wait_served(&mut self, nodes: &[usize]) -> Result<()> {
+        for node in nodes {
+            wait_for(&format!("n{node} to be served by its cache"), PATIENCE, || {
+                Ok(if self.is_served(*node)? {
+                    Look::Done(())
+                } else {
+                    Look::NotYet("containerd asked the registry itself".into())
+                })
+            })?;
+        }
+        Ok(())
     }
 
     /// Seconds that a healthy pull through the caches takes here, measured with a like image: what delays are added to.
