@@ -25,6 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "regcache-node",
         &["regcache-mirror", "regcache-transfer", "regcache-runtime"],
     ),
+    ("regcache-proxy", &["regcache-transfer", "regcache-runtime"]),
     (
         "regcache-tests",
         &[
@@ -34,6 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "regcache-runtime",
             "regcache-operator",
             "regcache-node",
+            "regcache-proxy",
         ],
     ),
 ];
@@ -45,6 +47,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("regcache-transfer", &["kube", "k8s-openapi", "hyper"]),
     ("regcache-runtime", &["kube", "k8s-openapi"]),
     ("regcache-node", &["kube", "k8s-openapi"]),
+    ("regcache-proxy", &["kube", "k8s-openapi"]),
 ];
 
 fn dependencies() -> BTreeMap<String, Vec<String>> {

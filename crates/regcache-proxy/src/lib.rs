@@ -1,0 +1,8 @@
+//! A pull-through cache for container registries that fetches each blob once and gives its first bytes at once.
+//!
+//! The pipeline: `serve` (connections) -> `registry` (what is asked, and may it be had) -> `tags` (which digest a tag
+//! is) -> `fill` (one fetch for everybody) -> `store` (what is kept), with `upstream` as where it all comes from.
+//! `config` says what to do, `nodes` and `admin` what there is to know about it. No Kubernetes in here.
+
+pub mod content;
+pub mod names;
