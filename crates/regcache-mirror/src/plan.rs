@@ -72,6 +72,10 @@ pub struct CacheRef {
     /// True when the cache serves several upstreams and picks one by `?ns=`.
     #[serde(default)]
     pub ns: bool,
+    /// True when the cache has the probe blob and takes reports. Not written when false, so that a plan of caches
+    /// without it reads, and hashes, as before this field was there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub probe: bool,
 }
 
 impl Plan {
@@ -136,6 +140,7 @@ mod tests {
                     url: "http://10.0.0.1:5000".into(),
                     region: "r".into(),
                     ns: false,
+                    probe: false,
                 }],
             }],
         }
@@ -180,6 +185,24 @@ mod tests {
             serde_json::from_str::<PlanFile>(newer).unwrap().stable.upstreams.len(),
             1
         );
+    }
+
+    /// A plan that this version writes for caches without a probe is, byte for byte, what the version before wrote: an
+    /// update of the operator alone changes no plan.
+    #[test]
+    fn a_cache_without_probe_is_written_as_ever() {
+        let mut cache = plan("a").upstreams.remove(0).caches.remove(0);
+        assert_eq!(
+            serde_json::to_string(&cache).unwrap(),
+            r#"{"name":"c","url":"http://10.0.0.1:5000","region":"r","ns":false}"#
+        );
+        cache.probe = true;
+        let text = serde_json::to_string(&cache).unwrap();
+        assert_eq!(
+            text,
+            r#"{"name":"c","url":"http://10.0.0.1:5000","region":"r","ns":false,"probe":true}"#
+        );
+        assert_eq!(serde_json::from_str::<CacheRef>(&text).unwrap(), cache);
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod tests {
             url: format!("http://{name}:5000"),
             region: region.into(),
             ns: false,
+            probe: false,
         }
     }
 

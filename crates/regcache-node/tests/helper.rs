@@ -57,6 +57,7 @@ fn upstream(host: &str, cache: &str) -> UpstreamPlan {
             url: cache.into(),
             region: "r".into(),
             ns: false,
+            probe: false,
         }],
     }
 }

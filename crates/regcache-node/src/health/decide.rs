@@ -44,6 +44,7 @@ mod tests {
             url: format!("http://{name}:5000"),
             region: "r".into(),
             ns: true,
+            probe: false,
         }
     }
 

@@ -52,6 +52,7 @@ fn plan(url: &str) -> Plan {
         url: url.into(),
         region: "r".into(),
         ns: false,
+        probe: false,
     }];
     let host = "a".into();
     let server = "https://a".into();

@@ -25,6 +25,7 @@ fn upstream(host: &str) -> UpstreamPlan {
             url: "http://10.0.0.1:5000".into(),
             region: "r".into(),
             ns: false,
+            probe: false,
         }],
     }
 }

@@ -120,6 +120,7 @@ fn entry(place: &Place, owner: &RegistryCache, upstream: &UpstreamSpec, facts: &
             url,
             region: region.name.clone(),
             ns: engine::of(engine).capabilities().ns,
+            probe: engine::of(engine).capabilities().probe_blob,
         })
     });
     let caches = rank(place, &sites.collect::<Vec<_>>());

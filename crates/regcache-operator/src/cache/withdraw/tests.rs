@@ -16,6 +16,7 @@ fn plan(caches: &[&str]) -> Plan {
         url: "http://10.0.0.1:5000".into(),
         region: "here".into(),
         ns: false,
+        probe: false,
     };
     Plan {
         upstreams: vec![UpstreamPlan {

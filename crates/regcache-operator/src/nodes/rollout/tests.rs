@@ -25,6 +25,7 @@ fn cache(name: &str) -> CacheRef {
         url: format!("http://{name}:5000"),
         region: "r".into(),
         ns: false,
+        probe: false,
     }
 }
 

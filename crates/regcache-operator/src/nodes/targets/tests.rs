@@ -43,6 +43,7 @@ fn cache(owner: &str, region: &str, url: &str) -> CacheRef {
         url: url.into(),
         region: region.into(),
         ns: false,
+        probe: false,
     }
 }
 
