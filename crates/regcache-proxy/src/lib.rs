@@ -5,4 +5,5 @@
 //! `config` says what to do, `nodes` and `admin` what there is to know about it. No Kubernetes in here.
 
 pub mod content;
+pub mod fill;
 pub mod names;
