@@ -7,3 +7,4 @@
 pub mod content;
 pub mod fill;
 pub mod names;
+pub mod upstream;

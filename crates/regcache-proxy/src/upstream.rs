@@ -1,0 +1,113 @@
+//! One registry as a client sees it: tokens, redirects, proxies, connections, and rest when it is sick.
+//!
+//! The pipeline of a request: `breaker` (is it worth asking) -> `auth` (what to say who we are) -> `exchange` (ask,
+//! `redirect`, a challenge answered once) -> `manifest`, `list`, `source` (what the answer means). `client` makes
+//! connections (`tls`, `resolve`, `proxy`), `turn` says how many blobs may come at once.
+
+mod error;
+mod list;
+mod manifest;
+mod metrics;
+mod settings;
+mod turn;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use regcache_transfer::{Digest, Source};
+
+pub use error::Error;
+pub use list::{List, Listing};
+pub use manifest::{Head, Manifest};
+pub use metrics::UpstreamMetrics;
+pub use settings::{Credentials, Settings, SettingsError};
+pub use turn::Turn;
+
+use crate::names::{Reference, Repository};
+
+/// One registry, shared by everybody who needs something of it.
+///
+/// Each call is safe to give up at any point by dropping it, and ends by itself within 30 s. Callers that cannot wait
+/// so long wrap it in a time-out.
+pub struct Upstream {
+    settings: Settings,
+}
+
+impl Upstream {
+    /// A client of the registry. Asks nothing of it yet: it need not be there.
+    pub fn new(settings: Settings, _metrics: &UpstreamMetrics) -> Result<Arc<Self>, SettingsError> {
+        Ok(Arc::new(Self { settings }))
+    }
+
+    /// The registry as image names spell it.
+    pub fn host(&self) -> &Arc<str> {
+        &self.settings.host
+    }
+
+    /// What it was made of. An upstream whose settings are unchanged is kept over a reload, with its tokens,
+    /// connections and turns.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What the reference is at the moment, without its bytes.
+    pub async fn head_manifest(
+        &self,
+        _repository: &Repository,
+        _reference: &Reference,
+        _accept: &str,
+    ) -> Result<Head, Error> {
+        Err(Error::Unreachable("not built yet".into()))
+    }
+
+    /// The manifest itself, at most 4 MiB, checked against the digest that was asked for and the one that upstream
+    /// says.
+    pub async fn manifest(
+        &self,
+        _repository: &Repository,
+        _reference: &Reference,
+        _accept: &str,
+    ) -> Result<Manifest, Error> {
+        Err(Error::Unreachable("not built yet".into()))
+    }
+
+    /// The size of a blob, bytes. This is also the question whether upstream holds it in this repository.
+    pub async fn head_blob(&self, _repository: &Repository, _digest: &Digest) -> Result<u64, Error> {
+        Err(Error::Unreachable("not built yet".into()))
+    }
+
+    /// Where a fill gets the blob from, in the order to be tried: a connection that is there already, then a fresh one
+    /// to another address of the name. Both have the upstream's name, follow redirects and renew tokens by themselves.
+    pub fn blob(self: &Arc<Self>, _repository: &Repository, _digest: &Digest) -> Vec<Arc<dyn Source>> {
+        Vec::new()
+    }
+
+    /// A place among the parallel transfers, first come first served. Taken before a blob is fetched, held until its
+    /// last byte.
+    pub async fn turn(&self) -> Turn {
+        Turn::default()
+    }
+
+    /// A list to be relayed, at most 4 MiB. `query` is what stands behind the `?`.
+    pub async fn list(
+        &self,
+        _repository: &Repository,
+        _what: List,
+        _query: Option<&str>,
+        _accept: &str,
+    ) -> Result<Listing, Error> {
+        Err(Error::Unreachable("not built yet".into()))
+    }
+
+    /// How much longer the upstream rests at most, when it does: it failed, and every call fails at once until it is
+    /// well again.
+    pub fn resting(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How long the upstream has said nothing to anybody while somebody waits for it; `None` when nobody waits.
+    /// Whoever has a stale answer at hand need not find out anew.
+    pub fn silent(&self) -> Option<Duration> {
+        None
+    }
+}
