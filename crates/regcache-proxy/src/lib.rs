@@ -7,4 +7,5 @@
 pub mod content;
 pub mod fill;
 pub mod names;
+pub mod store;
 pub mod upstream;
