@@ -46,6 +46,11 @@ const BUFFER: usize = 64 * 1024;
 pub struct GatewayLimits {
     /// How long and how much for each transfer, manifests included.
     pub transfer: regcache_transfer::Limits,
+    /// How long one cache may take until a blob's headers are there, instead of the limit in `transfer`, which leaves
+    /// room for a cache that asks its upstream about a tag. A blob needs no more than its next bytes would, and
+    /// containerd 2.x, which waits for three blobs at once, lets no other image go on meanwhile. The built-in engine
+    /// answers a blob within 4 s or refuses it, so what is later is the cache's own silence.
+    pub blob_headers: Duration,
     /// How long connecting to a cache may take.
     pub connect: Duration,
     /// The largest manifest, tag list or referrers list.
@@ -68,6 +73,7 @@ impl Default for GatewayLimits {
     fn default() -> Self {
         Self {
             transfer: regcache_transfer::Limits::default(),
+            blob_headers: Duration::from_secs(5),
             connect: Duration::from_secs(1),
             manifest: 8 * 1024 * 1024,
             remember: Duration::from_secs(60),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use regcache_transfer::{Ask, Digest, Failed, Observer, Outcome, Report, Source, Transfer, fetch};
+use regcache_transfer::{Ask, Digest, Failed, Limits, Observer, Outcome, Report, Source, Transfer, fetch};
 
 use super::answer::refusal;
 use super::ask::range;
@@ -65,7 +65,11 @@ impl Gateway {
         };
         let upstream = &call.content.upstream;
         let sources = candidates.iter().map(source).collect();
-        match fetch(sources, ask, self.limits.transfer, ear.clone()).await {
+        let limits = Limits {
+            headers: self.limits.blob_headers,
+            ..self.limits.transfer
+        };
+        match fetch(sources, ask, limits, ear.clone()).await {
             Ok(transfer) => {
                 let mut response = Response::new(());
                 describe(response.headers_mut(), &transfer, &digest);

@@ -56,6 +56,7 @@ pub fn limits() -> GatewayLimits {
             gap: Duration::from_secs(1),
             ..regcache_transfer::Limits::default()
         },
+        blob_headers: Duration::from_millis(500),
         connect: Duration::from_millis(200),
         grace: Duration::from_millis(500),
         linger: Duration::from_millis(500),

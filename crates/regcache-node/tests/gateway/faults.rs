@@ -76,6 +76,20 @@ async fn manifest_comes_from_the_next_cache_or_is_503(#[case] act: Act, #[case] 
     }
 }
 
+/// A cache whose small answers come and whose blobs do not: containerd waits for three of them at once.
+#[tokio::test]
+async fn blob_headers_are_given_less_time_than_a_manifests() {
+    for (kind, range) in [("blobs", 450..850), ("manifests", 850..1600)] {
+        let bench = Bench::start(SMALL, &[Act::Never, Act::Serve]).await;
+        let begun = Instant::now();
+        let answer = bench.client.get(&bench.blob_path().replace("blobs", kind)).await;
+        assert_eq!((answer.status, answer.body == *bench.blob), (200, true), "{kind}");
+        let took = begun.elapsed();
+        assert!(range.contains(&took.as_millis()), "{kind}: {took:?}");
+        assert_eq!(bench.outcomes(), [Outcome::Silent, Outcome::Ok]);
+    }
+}
+
 #[tokio::test]
 async fn cache_that_is_gone_costs_nothing() {
     let dead = vec![nobody().await, nobody().await];
