@@ -30,6 +30,9 @@ const GARBAGE_AFTER: Duration = Duration::from_secs(60);
 /// How long files that an earlier helper left, or that lead to a gateway that is down, wait for better times. They cost
 /// a pull milliseconds; a helper that replaces another needs a few seconds to take over.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long an upstream waits for its first cache before that counts as an answer too. Longer than a cache's restart
+/// takes, so that a cluster that starts says `Waiting` first; short, since every pod of an update waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a step looks at besides the files.
 #[derive(Clone, Debug)]
@@ -62,6 +65,8 @@ pub struct Reconciler {
 struct Memory {
     /// The text that this run published.
     published: Option<String>,
+    /// Since when nothing but a cache has been missing.
+    waits: Option<Instant>,
     repair: Repair,
     told: Option<Upstream>,
 }
@@ -182,6 +187,7 @@ impl Reconciler {
             return match input.usable.get(host) {
                 Some(Ok(())) => self.publish(&publication, now),
                 usable => {
+                    let since = *memory.waits.get_or_insert(now);
                     let why = match usable {
                         Some(Err(why)) => format!("no cache may be used: {why}"),
                         _ => "its caches have not been asked yet".to_owned(),
@@ -189,7 +195,11 @@ impl Reconciler {
                     if now.saturating_duration_since(self.begun) >= GRACE {
                         self.withdraw_host(host, "left by an earlier helper", now)?;
                     }
-                    Ok(Upstream::Waiting(why))
+                    Ok(if now.saturating_duration_since(since) >= PATIENCE {
+                        Upstream::Unanswered(why)
+                    } else {
+                        Upstream::Waiting(why)
+                    })
                 }
             };
         };
@@ -222,7 +232,9 @@ impl Reconciler {
         if !published.stale.is_empty() {
             self.garbage.push((now + GARBAGE_AFTER, host.clone(), published.stale));
         }
-        self.hosts.entry(host).or_default().published = Some(publication.text());
+        let memory = self.hosts.entry(host).or_default();
+        memory.published = Some(publication.text());
+        memory.waits = None;
         Ok(Upstream::Published)
     }
 
@@ -336,6 +348,9 @@ impl Reconciler {
             Upstream::NoCache => tracing::info!(upstream = host, "no cache here, nothing is published"),
             Upstream::Skipped(why) => tracing::warn!(upstream = host, why, "skipped"),
             Upstream::Unsupported(why) => tracing::warn!(upstream = host, why, "cannot be published on this node"),
+            Upstream::Unanswered(why) => {
+                tracing::warn!(upstream = host, why, "not published until a cache answers");
+            }
             Upstream::Waiting(why) => tracing::info!(upstream = host, why, "not published yet"),
         }
         memory.told = Some(state.clone());

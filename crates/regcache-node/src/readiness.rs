@@ -1,7 +1,9 @@
 //! Whether the helper is ready, and why not. Pure.
 //!
 //! Ready is latched: it says that this helper has done its work once. A cache that dies later must not turn the pods
-//! of a whole region not ready, which would let the DaemonSet's controller replace them all at once.
+//! of a whole region not ready, which would let the DaemonSet's controller replace them all at once. For the same
+//! reason a helper that starts while its caches are silent becomes ready without them: an outage of a cache must not
+//! stop the helpers' own update, nor let one that restarts count as broken.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +33,8 @@ pub fn waiting_for(plan: Option<&Plan>, gateway: &Gateway, upstreams: &BTreeMap<
                 | Upstream::Observed
                 | Upstream::NoCache
                 | Upstream::Skipped(_)
-                | Upstream::Unsupported(_),
+                | Upstream::Unsupported(_)
+                | Upstream::Unanswered(_),
             ) => {}
         }
     }
@@ -65,9 +68,9 @@ mod tests {
     #[case::waiting(Some(plan(&["a"])), Gateway::Up, &[("a", Upstream::Waiting("no cache".into()))], &["a: no cache"])]
     #[case::published(Some(plan(&["a"])), Gateway::Up, &[("a", Upstream::Published)], &[])]
     #[case::deliberately_not(
-        Some(plan(&["a", "b", "c", "d"])), Gateway::Up,
+        Some(plan(&["a", "b", "c", "d", "e"])), Gateway::Up,
         &[("a", Upstream::Skipped("x".into())), ("b", Upstream::Unsupported("x".into())), ("c", Upstream::Observed),
-          ("d", Upstream::NoCache)], &[])]
+          ("d", Upstream::NoCache), ("e", Upstream::Unanswered("x".into()))], &[])]
     fn reasons(
         #[case] plan: Option<Plan>,
         #[case] gateway: Gateway,

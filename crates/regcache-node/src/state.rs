@@ -71,6 +71,8 @@ pub enum Upstream {
     Skipped(String),
     /// This node's directory cannot be written.
     Unsupported(String),
+    /// No cache of it has answered for a good while; published as soon as one does.
+    Unanswered(String),
     /// Not yet: the reason may pass.
     Waiting(String),
 }
@@ -84,7 +86,16 @@ impl Upstream {
             Self::NoCache => "NoCache",
             Self::Skipped(_) => "Skipped",
             Self::Unsupported(_) => "Unsupported",
+            Self::Unanswered(_) => "Unanswered",
             Self::Waiting(_) => "Waiting",
+        }
+    }
+
+    /// Why, where the name does not say it all.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Published | Self::Observed | Self::NoCache => "",
+            Self::Skipped(why) | Self::Unsupported(why) | Self::Unanswered(why) | Self::Waiting(why) => why,
         }
     }
 }

@@ -103,13 +103,25 @@ fn published_once_and_then_left_alone() {
 fn not_published_before_a_cache_may_be_used() {
     let mut node = Node::new(vec![upstream("a")]);
     node.input.usable.insert("a".into(), Err("c does not answer".into()));
-    assert_eq!(
-        node.steps(60),
-        one("a", Upstream::Waiting("no cache may be used: c does not answer".into()))
-    );
+    let why = "no cache may be used: c does not answer";
+    assert_eq!(node.steps(28), one("a", Upstream::Waiting(why.into())));
+    assert_eq!(node.steps(60), one("a", Upstream::Unanswered(why.into())));
     assert_eq!(node.entries(), 0);
     node.input.usable.insert("a".into(), Ok(()));
     assert_eq!(node.step(), one("a", Upstream::Published));
+}
+
+#[test]
+fn each_upstream_waits_for_its_cache_from_when_it_comes() {
+    let mut node = Node::new(vec![upstream("a")]);
+    node.steps(60);
+    node.plan(vec![upstream("a"), upstream("b")]);
+    assert!(matches!(node.steps(20)["b"], Upstream::Waiting(_)), "not asked yet");
+    // Without a gateway there is nothing that a cache could be missing for.
+    node.input.gateway = Gateway::Starting;
+    assert!(matches!(node.steps(60)["b"], Upstream::Waiting(_)));
+    node.input.gateway = Gateway::Up;
+    assert!(matches!(node.steps(2)["b"], Upstream::Unanswered(_)));
 }
 
 #[test]
