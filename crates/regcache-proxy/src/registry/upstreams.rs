@@ -1,0 +1,48 @@
+//! The upstreams that are served: a closed list.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::repositories::RepositoryLists;
+use crate::tags::TagPolicy;
+use crate::upstream::Upstream;
+
+/// One upstream and how it is served.
+pub struct Entry {
+    /// Its client.
+    pub upstream: Arc<Upstream>,
+    /// For how long its tags are good.
+    pub tags: TagPolicy,
+    /// Which of its repositories are served.
+    pub repositories: RepositoryLists,
+}
+
+/// All upstreams, by host. Replaced as a whole when the configuration changes.
+#[derive(Default)]
+pub struct Upstreams(BTreeMap<Arc<str>, Arc<Entry>>);
+
+impl Upstreams {
+    /// The upstream that images name so.
+    pub fn get(&self, host: &str) -> Option<&Arc<Entry>> {
+        self.0.get(host)
+    }
+
+    /// The only one, when there is only one: requests need not name it.
+    pub fn only(&self) -> Option<&Arc<Entry>> {
+        let mut all = self.0.values();
+        all.next().filter(|_| all.next().is_none())
+    }
+
+    /// All of them, by host.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.0.values()
+    }
+}
+
+/// Keyed by the upstreams' own hosts in lower case, as requests name them.
+impl FromIterator<Entry> for Upstreams {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        let keyed = |entry: Entry| (entry.upstream.host().to_ascii_lowercase().into(), Arc::new(entry));
+        Self(entries.into_iter().map(keyed).collect())
+    }
+}
