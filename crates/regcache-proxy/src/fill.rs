@@ -1,18 +1,32 @@
 //! One fetch of each blob for everybody who asks for it.
 //!
-//! The pipeline: `fills` (who asks for what, and what is done about it) -> `one` (the fetch: rounds, resumes, digest)
-//! -> `published` (how far it is) -> `reader` (one client's bytes, at its own pace). `bypass` is a client's own fetch,
-//! for what the fill does not have; `resting` are the blobs that are answered "not now" at once. `keep` is what is
-//! needed of a store, `origin` what is needed of an upstream.
+//! The pipeline: `fills` (is it stored, is it being fetched, may it be asked for) -> `serve` (one client's answer) ->
+//! `reader` (its bytes at its own pace) or `bypass` (a fetch of its own). Behind it, for each blob once: `run` (rounds
+//! of asking upstream, `heard` judges them) -> `pump` -> `writing` (the file, its digest) -> `published` (how far it
+//! is). `resting` are the blobs that are answered "not now" at once, `keep` and `origin` what is needed of a store and
+//! of an upstream.
 
+mod answer;
+mod bypass;
 mod fills;
+mod heard;
 mod keep;
 mod limits;
+mod log;
 mod metrics;
+mod one;
 mod origin;
+mod published;
+mod pump;
+mod reader;
+mod resting;
+mod run;
+mod serve;
+mod verify;
+mod writing;
 
-pub use fills::{Answer, Fills, How, NoBlob};
-pub use keep::{Growing, Keep, NotKept, Stored};
+pub use answer::{Answer, How, NoBlob};
+pub use fills::Fills;
 pub use limits::FillLimits;
 pub use metrics::FillMetrics;
 pub use origin::Origin;

@@ -7,12 +7,13 @@ use regcache_transfer::Limits;
 /// The limits of fills and of those who read them. [`FillLimits::default`] is what the program uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FillLimits {
-    /// How long one source may take until its headers are there.
+    /// How long one source may take until its headers are there. Half of `start`, so that a silent connection leaves
+    /// the other one time.
     pub headers: Duration,
     /// How long a body may be waited for before the fill goes on by Range from the next source.
     pub stall: Duration,
-    /// How long a client may wait for the size and the first bytes, its turn at upstream included. Below the 9 s after
-    /// which a node's gateway takes a silent cache for sick.
+    /// How long a client may wait for the size and the first bytes, its turn at upstream included. Below the 5 s after
+    /// which a node's gateway takes a cache that is silent about a blob for sick.
     pub start: Duration,
     /// How long a reader may wait for [`FillLimits::progress`] bytes. Below the gateway's 5 s: a short end says
     /// "upstream is sick", silence would say "this cache is".
@@ -31,13 +32,20 @@ pub struct FillLimits {
     pub small: u64,
     /// Of larger blobs this many bytes at the end are held back until the digest is right.
     pub hold_back: u64,
-    /// A range that begins no further than this ahead of the fill waits for it.
+    /// A range that begins no further than this ahead of the fill waits for it. One that is no longer than this, and
+    /// begins further ahead, is fetched at once: it costs upstream little.
     pub near: u64,
+    /// A longer range further ahead waits this long for the fill to begin and show how fast it is.
+    pub measure: Duration,
     /// A range that the fill will have reached within this time waits for it.
     pub soon: Duration,
     /// How many ranges of one blob may be fetched for one client each while it is being filled. Further ones wait for
     /// a place or for the fill, whichever is first.
     pub aside: usize,
+    /// Bytes that come within this time are published together, so that readers wake up less often. Not the first.
+    pub linger: Duration,
+    /// This many bytes are published at once however quickly they came. Twice as many are in memory at most.
+    pub batch: usize,
     /// For how long a blob that the store did not take is streamed through without asking the store again.
     pub unkept: Duration,
 }
@@ -45,9 +53,9 @@ pub struct FillLimits {
 impl Default for FillLimits {
     fn default() -> Self {
         Self {
-            headers: Duration::from_secs(3),
+            headers: Duration::from_secs(2),
             stall: Duration::from_secs(2),
-            start: Duration::from_secs(8),
+            start: Duration::from_secs(4),
             gap: Duration::from_secs(4),
             progress: 1024,
             rest: Duration::from_secs(60),
@@ -57,8 +65,11 @@ impl Default for FillLimits {
             small: 1024 * 1024,
             hold_back: 64 * 1024,
             near: 1024 * 1024,
+            measure: Duration::from_millis(300),
             soon: Duration::from_secs(1),
             aside: 4,
+            linger: Duration::from_millis(5),
+            batch: 256 * 1024,
             unkept: Duration::from_secs(10),
         }
     }

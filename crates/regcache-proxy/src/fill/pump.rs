@@ -1,0 +1,72 @@
+//! From a body into the file: many small chunks become few writes, and what comes meanwhile waits for the next one.
+
+use bytes::Bytes;
+use futures::StreamExt;
+use regcache_transfer::Body;
+use tokio::time::{Instant, timeout_at};
+
+use super::limits::FillLimits;
+use super::writing::Writing;
+use crate::store::NotStored;
+
+/// What has come and is not written yet.
+#[derive(Default)]
+struct Batch {
+    chunks: Vec<Bytes>,
+    len: usize,
+    /// The body is done with, early or not.
+    ended: bool,
+}
+
+impl Batch {
+    async fn take(&mut self, body: &mut Body) {
+        match body.next().await {
+            Some(Ok(chunk)) => {
+                self.len += chunk.len();
+                self.chunks.push(chunk);
+            }
+            Some(Err(_)) | None => self.ended = true,
+        }
+    }
+}
+
+/// Writes what comes until the body ends, early or not. `moved` is called after each write, with its bytes.
+pub(super) async fn pump(
+    body: &mut Body,
+    writing: &mut Writing,
+    limits: &FillLimits,
+    mut moved: impl FnMut(&mut Writing, u64),
+) -> Result<(), NotStored> {
+    let mut next = Batch::default();
+    // The first bytes are published at once.
+    let mut linger = Instant::now();
+    loop {
+        if next.chunks.is_empty() && !next.ended {
+            next.take(body).await;
+        }
+        while !next.ended && next.len < limits.batch {
+            if timeout_at(linger, next.take(body)).await.is_err() {
+                break;
+            }
+        }
+        let batch = std::mem::take(&mut next.chunks);
+        let written = next.len as u64;
+        next.len = 0;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        {
+            let mut append = writing.growing.append(batch.clone());
+            loop {
+                tokio::select! {
+                    biased;
+                    done = &mut append => break done?,
+                    () = next.take(body), if !next.ended && next.len < limits.batch => {}
+                }
+            }
+        }
+        writing.absorb(&batch);
+        moved(writing, written);
+        linger = Instant::now() + limits.linger;
+    }
+}

@@ -1,0 +1,231 @@
+//! One client's bytes, at its own pace: from the growing file, or by a fetch of its own.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use regcache_transfer::Hasher;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::bypass::{Client, Own};
+use super::published::State;
+use crate::content::{Piece, Pieces, ShortEnd};
+
+/// Reads `at..end` of a blob of `total` bytes.
+pub(super) struct Reader {
+    client: Client,
+    /// The fill of the blob; none when it is not being filled.
+    state: Option<watch::Receiver<State>>,
+    /// What is read instead of the file.
+    own: Option<Own>,
+    total: u64,
+    at: u64,
+    end: u64,
+    /// Whether the blob was promised whole, so that its digest has to be right.
+    whole: bool,
+    /// Which try of the fill the bytes given so far came from.
+    generation: Option<u32>,
+    /// Time waited, and bytes come, since it last counted as moving.
+    waited: Duration,
+    moved: u64,
+    ended: bool,
+}
+
+/// What a state of the fill means for one reader.
+enum Step {
+    Give { file: Arc<File>, to: u64, generation: u32 },
+    Wait,
+    Alone(Option<Hasher>),
+    End,
+}
+
+impl Reader {
+    /// From a fill.
+    pub(super) fn following(client: Client, state: watch::Receiver<State>, total: u64, at: u64, end: u64) -> Self {
+        Self {
+            client,
+            state: Some(state),
+            own: None,
+            total,
+            at,
+            end,
+            whole: at == 0 && end == total,
+            generation: None,
+            waited: Duration::ZERO,
+            moved: 0,
+            ended: false,
+        }
+    }
+
+    /// By `own`; from the fill as soon as that has caught up.
+    pub(super) fn alone(
+        client: Client,
+        state: Option<watch::Receiver<State>>,
+        own: Own,
+        (total, at, end): (u64, u64, u64),
+    ) -> Self {
+        Self {
+            client,
+            state,
+            own: Some(own),
+            total,
+            at,
+            end,
+            whole: at == 0 && end == total,
+            generation: None,
+            waited: Duration::ZERO,
+            moved: 0,
+            ended: false,
+        }
+    }
+
+    pub(super) fn pieces(self) -> Pieces {
+        stream::unfold(self, |mut reader| async move {
+            if reader.ended || reader.at >= reader.end {
+                return None;
+            }
+            let piece = reader.next().await;
+            match &piece {
+                Ok(piece) => reader.at += piece.len(),
+                Err(ShortEnd) => reader.end(),
+            }
+            Some((piece, reader))
+        })
+        .boxed()
+    }
+
+    /// Lets go of everything: whoever has heard of the end may keep the stream.
+    fn end(&mut self) {
+        self.ended = true;
+        self.own = None;
+        self.state = None;
+    }
+
+    async fn next(&mut self) -> Result<Piece, ShortEnd> {
+        loop {
+            match self.step() {
+                Step::Give { file, to, generation } => {
+                    // Not needed any more: the fill has overtaken it.
+                    self.own = None;
+                    self.generation = Some(generation);
+                    return Ok(Piece::File {
+                        file,
+                        offset: self.at,
+                        len: to - self.at,
+                    });
+                }
+                Step::Wait => self.wait().await?,
+                Step::Alone(hasher) => {
+                    let own = self.go_on(hasher).await?;
+                    self.own = Some(own);
+                }
+                Step::End if self.own.is_none() => return Err(ShortEnd),
+                Step::End => {}
+            }
+            if let Some(own) = &mut self.own {
+                // Nobody will give more of it now: neither to this client, which is told, nor to the next.
+                let chunk = own.next().await.inspect_err(|_| self.client.rest())?;
+                return Ok(Piece::Bytes(chunk));
+            }
+        }
+    }
+
+    fn step(&mut self) -> Step {
+        let fits =
+            |generation: u32, total| total == self.total && self.generation.is_none_or(|given| given == generation);
+        let Some(state) = &mut self.state else {
+            return Step::End;
+        };
+        let state = state.borrow_and_update();
+        // A whole blob that is fetched alone is checked there, by all of its bytes.
+        if self.own.is_some() && self.whole {
+            return Step::End;
+        }
+        match &*state {
+            State::Growing(growth) if fits(growth.generation, growth.total) => {
+                if growth.published > self.at {
+                    Step::Give {
+                        file: growth.file.clone(),
+                        to: growth.published.min(self.end),
+                        generation: growth.generation,
+                    }
+                } else if self.own.is_some() {
+                    Step::End
+                } else {
+                    Step::Wait
+                }
+            }
+            State::Whole { generation, stored } if fits(*generation, stored.size) => Step::Give {
+                file: stored.file.clone(),
+                to: self.end,
+                generation: *generation,
+            },
+            _ if self.own.is_some() => Step::End,
+            // After a file with wrong bytes: who was given none of them can begin with the next one.
+            State::Asking if self.generation.is_none() => Step::Wait,
+            State::Adrift(adrift) if fits(adrift.generation, adrift.total) => match &adrift.file {
+                Some(file) if adrift.len > self.at => Step::Give {
+                    file: file.clone(),
+                    to: adrift.len.min(self.end),
+                    generation: adrift.generation,
+                },
+                _ if !self.whole => Step::Alone(None),
+                _ if adrift.len == self.at && adrift.hasher.is_some() => Step::Alone(adrift.hasher.clone()),
+                _ => Step::End,
+            },
+            _ => Step::End,
+        }
+    }
+
+    /// Waits for the fill to move, as long as a client may be left waiting. Bytes that trickle are as good as none.
+    async fn wait(&mut self) -> Result<(), ShortEnd> {
+        let Some(state) = &mut self.state else {
+            return Err(ShortEnd);
+        };
+        let begun = Instant::now();
+        let patience = self.client.limits.gap.saturating_sub(self.waited);
+        let moved = |state: &State| match state {
+            State::Growing(growth) => {
+                growth.published > self.at || self.generation.is_some_and(|given| given != growth.generation)
+            }
+            State::Asking => self.generation.is_some(),
+            _ => true,
+        };
+        match timeout(patience, state.wait_for(moved)).await {
+            Err(_) => {
+                self.client.rest();
+                return Err(ShortEnd);
+            }
+            Ok(Err(_)) => return Err(ShortEnd),
+            Ok(Ok(state)) => {
+                if let State::Growing(growth) = &*state {
+                    self.moved += growth.published.saturating_sub(self.at);
+                }
+            }
+        }
+        let waited = begun.elapsed();
+        if self.moved >= self.client.limits.progress || waited > patience {
+            self.waited = Duration::ZERO;
+            self.moved = 0;
+        } else {
+            self.waited += waited;
+        }
+        Ok(())
+    }
+
+    /// The store takes no more: goes on from here with a fetch of its own, in the time that a client may wait.
+    async fn go_on(&mut self, hasher: Option<Hasher>) -> Result<Own, ShortEnd> {
+        self.state = None;
+        let deadline = Instant::now() + self.client.limits.gap;
+        let own = self.client.go_on((self.at, self.end, self.total), hasher, deadline);
+        match timeout_at(deadline, own).await {
+            Ok(Ok(own)) => Ok(own),
+            Ok(Err(_)) | Err(_) => {
+                self.client.rest();
+                Err(ShortEnd)
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! A fill: rounds of asking upstream until all bytes are there and right, or there is nothing to be had.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use regcache_transfer::{Ask, Span, fetch};
+use tokio::time::{Instant, sleep};
+
+use super::answer::NoBlob;
+use super::fills::Shared;
+use super::heard::{Heard, Verdict};
+use super::log::{self, Line, Outcome};
+use super::one::One;
+use super::origin::Origin;
+use super::published::{Adrift, State};
+use super::pump::pump;
+use super::writing::Writing;
+use crate::store::{Blob, NotStored};
+
+/// The shortest time between two rounds, however often a blob is asked for.
+const SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// What one round came to.
+enum Round {
+    /// All bytes are there.
+    Full,
+    /// The store does not take them.
+    NotKept,
+    /// Not all of them came.
+    Short(Verdict),
+}
+
+/// What is counted of one fill.
+#[derive(Default)]
+struct Tally {
+    bytes: AtomicU64,
+    resumes: AtomicU64,
+}
+
+/// Fetches the blob, tells its readers, and ends when there is nothing left to do.
+pub(super) async fn run(shared: Arc<Shared>, one: Arc<One>, origin: Arc<dyn Origin>) {
+    let begun = Instant::now();
+    let tally = Tally::default();
+    let in_flight = shared.metrics.in_flight(&one.key.upstream);
+    let mut fill = Fill {
+        shared: &shared,
+        one: &one,
+        origin: &*origin,
+        tally: &tally,
+        writing: None,
+        generation: 0,
+    };
+    let outcome = tokio::select! {
+        biased;
+        () = shared.stopped(&one) => Outcome::Stopped,
+        outcome = fill.work() => outcome,
+    };
+    drop(fill);
+    shared.conclude(&one, outcome);
+    drop(in_flight);
+    let line = Line {
+        outcome,
+        bytes: tally.bytes.load(Ordering::Relaxed),
+        took: begun.elapsed(),
+        clients: one.clients(),
+        resumes: tally.resumes.load(Ordering::Relaxed),
+    };
+    shared.metrics.ended(&one.key.upstream, outcome);
+    log::ended(&one.key, &line);
+}
+
+struct Fill<'a> {
+    shared: &'a Shared,
+    one: &'a One,
+    origin: &'a dyn Origin,
+    tally: &'a Tally,
+    writing: Option<Writing>,
+    generation: u32,
+}
+
+impl Fill<'_> {
+    async fn work(&mut self) -> Outcome {
+        if let Some(stored) = self.shared.keep.blob(&self.one.key.digest).await {
+            let generation = self.generation;
+            self.one.publish(State::Whole { generation, stored });
+            return Outcome::Found;
+        }
+        let limits = &self.shared.limits;
+        let mut backoff = limits.backoff;
+        let mut moved = Instant::now();
+        loop {
+            let queued = Instant::now();
+            let turn = self.origin.turn().await;
+            // Waiting for a turn is not upstream's silence.
+            moved += queued.elapsed();
+            let before = self.tally.bytes.load(Ordering::Relaxed);
+            let round = self.round().await;
+            drop(turn);
+            match round {
+                Round::Full => match self.finish().await {
+                    Some(outcome) => return outcome,
+                    None => continue,
+                },
+                Round::NotKept => return self.let_go(),
+                Round::Short(Verdict::Final(outcome)) => {
+                    if let (Outcome::WrongSize, Some(writing)) = (outcome, self.writing.take()) {
+                        writing.growing.discard().await;
+                    }
+                    return outcome;
+                }
+                Round::Short(Verdict::TryAgain) => {}
+            }
+            if self.tally.bytes.load(Ordering::Relaxed) > before {
+                moved = Instant::now();
+                backoff = limits.backoff;
+            }
+            if moved.elapsed() >= limits.patience {
+                return Outcome::GaveUp;
+            }
+            if self.one.is_asking() {
+                self.one.publish(State::Failing);
+            }
+            back_off(self.one, backoff).await;
+            backoff = (backoff * 2).min(limits.backoff_max);
+            self.resumed(1);
+        }
+    }
+
+    /// Asks all sources once, from where the file stands.
+    async fn round(&mut self) -> Round {
+        let limits = &self.shared.limits;
+        loop {
+            let at = self.writing.as_ref().map_or(0, Writing::at);
+            let heard = Arc::new(Heard::new(self.one.key.clone()));
+            let ask = Ask {
+                span: Span { start: at, end: None },
+                digest: None,
+            };
+            let sources = self.origin.sources(&self.one.key.digest);
+            let Ok(mut transfer) = fetch(sources, ask, limits.fill(), heard.clone()).await else {
+                let round = heard.round();
+                self.resumed(round.left.saturating_sub(1));
+                return Round::Short(round.verdict());
+            };
+            let mut writing = match self.writing.take() {
+                Some(writing) if writing.total == transfer.total => writing,
+                Some(writing) => {
+                    self.writing = Some(writing);
+                    return Round::Short(Verdict::Final(Outcome::WrongSize));
+                }
+                None => {
+                    let Some(writing) = self.begin(transfer.total).await else {
+                        return Round::NotKept;
+                    };
+                    if writing.found > 0 {
+                        let full = writing.is_full();
+                        self.writing = Some(writing);
+                        if full {
+                            return Round::Full;
+                        }
+                        // From where an earlier fill stood, not from the beginning.
+                        continue;
+                    }
+                    writing
+                }
+            };
+            let pumped = pump(&mut transfer.body, &mut writing, limits, |writing, bytes| {
+                self.tally.bytes.fetch_add(bytes, Ordering::Relaxed);
+                self.shared.metrics.received(&self.one.key.upstream, bytes);
+                let growth = writing.growth();
+                self.one.modify(|state| *state = State::Growing(growth));
+            })
+            .await;
+            let full = writing.is_full();
+            self.writing = Some(writing);
+            let round = heard.round();
+            return match pumped {
+                Err(error) => {
+                    self.not_kept(error);
+                    Round::NotKept
+                }
+                Ok(()) if full => {
+                    self.resumed(round.left);
+                    Round::Full
+                }
+                Ok(()) => {
+                    self.resumed(round.left.saturating_sub(1));
+                    Round::Short(round.verdict())
+                }
+            };
+        }
+    }
+
+    /// The size is known: makes a place for the bytes, and tells the readers what an earlier fill left.
+    async fn begin(&mut self, total: u64) -> Option<Writing> {
+        let digest = self.one.key.digest;
+        match self.shared.keep.begin(&digest, total).await {
+            Ok(growing) => {
+                let mut writing = Writing::new(growing, (total, self.generation), digest, &self.shared.limits);
+                let growth = writing.growth();
+                self.one.publish(State::Growing(growth));
+                Some(writing)
+            }
+            Err(error) => {
+                self.not_kept(error);
+                self.adrift(total);
+                None
+            }
+        }
+    }
+
+    fn adrift(&self, total: u64) {
+        self.one.publish(State::Adrift(Adrift {
+            generation: self.generation,
+            total,
+            file: None,
+            len: 0,
+            hasher: Some(self.one.key.digest.hasher()),
+        }));
+    }
+
+    fn not_kept(&self, error: NotStored) {
+        let (upstream, digest) = (&*self.one.key.upstream, &self.one.key.digest);
+        tracing::warn!(upstream, %digest, %error, "streaming through without storing");
+    }
+
+    /// The store takes no more: leaves the readers what there is.
+    fn let_go(&mut self) -> Outcome {
+        if let Some(writing) = self.writing.take() {
+            self.one.publish(State::Adrift(writing.adrift()));
+        }
+        Outcome::NotStored
+    }
+
+    /// All bytes are there. `None`: they were wrong, and it begins anew.
+    async fn finish(&mut self) -> Option<Outcome> {
+        let writing = self.writing.take()?;
+        if writing.is_right() {
+            let stored = Blob {
+                size: writing.total,
+                file: writing.file(),
+            };
+            // Before they are made permanent, which takes its time: nobody waits for that.
+            let generation = self.generation;
+            self.one.publish(State::Whole { generation, stored });
+            return Some(match writing.growing.commit().await {
+                Ok(_) => Outcome::Stored,
+                Err(error) => {
+                    self.not_kept(error);
+                    Outcome::Unkept
+                }
+            });
+        }
+        if writing.found == 0 || self.generation > 0 {
+            writing.growing.discard().await;
+            return Some(Outcome::WrongDigest);
+        }
+        // What an earlier fill left may be to blame, and upstream deserves another chance, once. Readers that were given
+        // bytes of it end here, before anybody else is given any.
+        self.generation += 1;
+        self.one.publish(State::Asking);
+        writing.growing.discard().await;
+        self.resumed(1);
+        None
+    }
+
+    fn resumed(&self, times: u64) {
+        self.tally.resumes.fetch_add(times, Ordering::Relaxed);
+        self.shared.metrics.resumed(&self.one.key.upstream, times);
+    }
+}
+
+/// Waits for the next round. Whoever asks for a blob that cannot be had shortens it, to a second at least.
+async fn back_off(one: &One, backoff: Duration) {
+    let asked = async {
+        sleep(SHORTEST_BACKOFF).await;
+        one.nudge.notified().await;
+    };
+    tokio::select! {
+        () = sleep(backoff) => {}
+        () = asked => {}
+    }
+}
+
+impl Shared {
+    /// Leaves behind what a fill's outcome means for those who still wait and those who come later.
+    fn conclude(&self, one: &One, outcome: Outcome) {
+        let why = match outcome {
+            // They have been told all there is.
+            Outcome::Stored | Outcome::Found | Outcome::Unkept => return self.resting.end(&one.key),
+            Outcome::NotStored => return self.unkept.begin(&one.key, self.limits.unkept),
+            Outcome::NotFound => NoBlob::NotFound,
+            Outcome::Stopped => NoBlob::Unavailable,
+            Outcome::Refused | Outcome::WrongDigest | Outcome::WrongSize | Outcome::GaveUp => {
+                self.resting.begin(&one.key, self.limits.rest);
+                NoBlob::Unavailable
+            }
+        };
+        one.publish(State::Over(why));
+    }
+}
