@@ -1,16 +1,18 @@
 //! Health of the caches: probes and real traffic in, today's order of caches out.
 //!
-//! A probe (`GET /v2/`) every two seconds on a kept-alive connection says who is there at all; what the gateway sees
-//! of real requests says the rest. [`decide::order`] makes an order of both and is pure.
+//! A probe (`GET /v2/`) every two seconds on a kept-alive connection says who is there at all, and takes the node's
+//! report to caches of ours; their probe blob, asked for before first use, after failures and every few minutes, says
+//! whether large answers come too; what the gateway sees of real requests says the rest. [`decide::order`] makes an
+//! order of all that and is pure.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use regcache_mirror::plan::{CacheRef, Plan};
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use regcache_runtime::probe::Report;
+use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
 use crate::router::{Candidate, Outcome, Router};
@@ -19,14 +21,18 @@ mod decide;
 mod observations;
 mod penalty;
 mod probe;
+mod prober;
 #[cfg(test)]
 mod tests;
 
-pub use observations::{Observations, Probed, Why};
+pub use observations::{Checked, Observations, Probed, Why};
 pub use probe::{Probe, ProbeError};
+pub use prober::run;
 
-/// Time from one probe of a cache to the next.
-const PROBE_EVERY: Duration = Duration::from_secs(2);
+/// Time from one check of the probe blob to the next at most: 64 KiB from each of 1,000 nodes are 0.25 MB/s.
+const CHECK_EVERY: Duration = Duration::from_secs(300);
+/// How much sooner it may be, by chance: the nodes that a cache's restart has brought into step fall out of it again.
+const CHECK_SPREAD: Duration = Duration::from_secs(60);
 
 /// Knows the plan and what has been observed of its caches.
 pub struct Tracker {
@@ -39,6 +45,7 @@ pub struct Tracker {
 struct State {
     plan: Arc<Plan>,
     observations: Observations,
+    report: Option<(Report, Arc<HeaderMap>)>,
 }
 
 impl Tracker {
@@ -58,6 +65,15 @@ impl Tracker {
         state.plan = plan;
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// Lets the probes of caches of ours say this of the node from now on.
+    pub fn set_report(&self, report: Report) {
+        let mut state = self.state();
+        if state.report.as_ref().is_none_or(|(before, _)| *before != report) {
+            let headers = Arc::new(report.to_headers());
+            state.report = Some((report, headers));
+        }
     }
 
     /// Whether some cache of `upstream` may be used now; if none, why, cache by cache.
@@ -91,6 +107,39 @@ impl Tracker {
         }
     }
 
+    fn report(&self) -> Option<Arc<HeaderMap>> {
+        self.state().report.as_ref().map(|(_, headers)| Arc::clone(headers))
+    }
+
+    fn check_due(&self, cache: &CacheRef) -> bool {
+        self.state().observations.check_due(cache, Instant::now())
+    }
+
+    fn checked(&self, cache: &CacheRef, result: &Result<(), ProbeError>) {
+        let now = Instant::now();
+        let until = now + CHECK_EVERY.saturating_sub(by_chance(CHECK_SPREAD));
+        let (name, checked) = match result {
+            Ok(()) => ("right", Ok(Checked::Right { until })),
+            // Another engine than the plan says, as while a change of engine is being rolled out: as good as it was
+            // without a blob.
+            Err(ProbeError::Status(404)) => ("absent", Ok(Checked::Right { until })),
+            Err(ProbeError::WrongBlob) => ("wrong", Ok(Checked::Wrong)),
+            Err(ProbeError::StalledBlob(_)) => ("stalled", Ok(Checked::Stalled)),
+            Err(ProbeError::TimeOut { .. }) => ("late", Ok(Checked::Late)),
+            Err(error) => ("failed", Err(error.probed())),
+        };
+        self.metrics.checked(&cache.name, name);
+        let mut state = self.state();
+        let news = match checked {
+            Ok(checked) => state.observations.checked(cache, checked, now),
+            Err(probed) => state.observations.probed(cache, probed, now),
+        };
+        drop(state);
+        if news {
+            self.changed.notify_one();
+        }
+    }
+
     /// A panic while the lock was held leaves observations that are at worst one short.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -107,7 +156,7 @@ impl Router for Tracker {
 
     fn observe(&self, upstream: &str, cache: &str, outcome: Outcome) {
         let mut state = self.state();
-        let State { plan, observations } = &mut *state;
+        let State { plan, observations, .. } = &mut *state;
         let found = plan
             .upstream(upstream)
             .and_then(|plan| plan.caches.iter().find(|known| known.name == cache));
@@ -139,6 +188,7 @@ fn candidate(cache: &CacheRef) -> Candidate {
 fn describe(why: Why) -> &'static str {
     match why {
         Why::Unproven => "has not answered yet",
+        Why::Unchecked => "has not delivered its probe blob yet",
         Why::Down => "does not answer",
         Why::Flapping => "has just come back",
         Why::Silent => "let a request hang",
@@ -147,72 +197,8 @@ fn describe(why: Why) -> &'static str {
     }
 }
 
-/// Probes the caches of the current plan until `shutdown`; each cache by a task of its own, so that a slow one delays
-/// nobody. Returns early when such a task has panicked: a cache that nobody asks any more would count as well for ever.
-pub async fn run(tracker: Arc<Tracker>, mut plans: watch::Receiver<Option<Arc<Plan>>>, shutdown: CancellationToken) {
-    let mut known: HashMap<(String, String), DropGuard> = HashMap::new();
-    let mut probes = JoinSet::new();
-    loop {
-        let plan = plans.borrow_and_update().clone();
-        if let Some(plan) = plan {
-            tracker.set_plan(Arc::clone(&plan));
-            let caches = || plan.upstreams.iter().flat_map(|upstream| &upstream.caches);
-            known.retain(|key, _| caches().any(|cache| (&cache.name, &cache.url) == (&key.0, &key.1)));
-            for cache in caches() {
-                known.entry((cache.name.clone(), cache.url.clone())).or_insert_with(|| {
-                    let token = shutdown.child_token();
-                    probes.spawn(probe_for_ever(Arc::clone(&tracker), cache.clone(), token.clone()));
-                    token.drop_guard()
-                });
-            }
-        }
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                changed = plans.changed() => match changed {
-                    Ok(()) => break,
-                    Err(_) => return shutdown.cancelled().await,
-                },
-                // Those whose cache left the plan end well.
-                Some(ended) = probes.join_next(), if !probes.is_empty() => if let Err(error) = ended {
-                    tracing::error!(%error, "the probes of a cache ended by themselves");
-                    return;
-                },
-            }
-        }
-    }
-}
-
-async fn probe_for_ever(tracker: Arc<Tracker>, cache: CacheRef, shutdown: CancellationToken) {
-    let mut probe = match Probe::new(&cache.url) {
-        Ok(probe) => probe,
-        Err(error) => {
-            tracing::warn!(cache = cache.name, %error, "the plan's address of a cache is of no use, cache not used");
-            return;
-        }
-    };
-    let mut ticks = tokio::time::interval(PROBE_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut was_up = None;
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        let result = tokio::select! {
-            () = shutdown.cancelled() => return,
-            result = probe.ask() => result,
-        };
-        if was_up != Some(result.is_ok()) {
-            was_up = Some(result.is_ok());
-            match &result {
-                Ok(()) => tracing::info!(cache = cache.name, url = cache.url, "cache answers"),
-                Err(error) => {
-                    let error = error as &dyn std::error::Error;
-                    tracing::warn!(cache = cache.name, url = cache.url, error, "cache does not answer");
-                }
-            }
-        }
-        tracker.probed(&cache, &result);
-    }
+fn by_chance(most: Duration) -> Duration {
+    // Each state has keys of its own.
+    let draw = RandomState::new().hash_one(()) % 1000;
+    most.mul_f64(f64::from(u32::try_from(draw).unwrap_or_default()) / 1000.0)
 }

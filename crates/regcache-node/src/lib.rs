@@ -11,6 +11,7 @@ pub mod port_owner;
 pub mod probes;
 pub mod publish;
 pub mod readiness;
+pub mod report;
 pub mod router;
 pub mod run;
 pub mod state;

@@ -15,6 +15,12 @@ struct CacheLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CheckLabels {
+    cache: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     upstream: String,
     cache: String,
@@ -41,6 +47,7 @@ struct PlanLabels {
 #[derive(Debug, Default)]
 pub struct Metrics {
     cache_up: Family<CacheLabels, Gauge>,
+    checks: Family<CheckLabels, Counter>,
     outcomes: Family<OutcomeLabels, Counter>,
     upstream_state: Family<UpstreamLabels, Gauge>,
     finding: Family<FindingLabels, Gauge>,
@@ -59,6 +66,11 @@ impl Metrics {
             "cache_up",
             "1 when the last probe of the cache was answered",
             self.cache_up.clone(),
+        );
+        node.register(
+            "probe_blobs",
+            "Probe blobs asked of the cache, by how they came (absent: its engine has none)",
+            self.checks.clone(),
         );
         node.register(
             "requests",
@@ -91,6 +103,11 @@ impl Metrics {
     pub(crate) fn probed(&self, cache: &str, answered: bool) {
         let labels = CacheLabels { cache: cache.into() };
         self.cache_up.get_or_create(&labels).set(i64::from(answered));
+    }
+
+    pub(crate) fn checked(&self, cache: &str, result: &'static str) {
+        let cache = cache.into();
+        self.checks.get_or_create(&CheckLabels { cache, result }).inc();
     }
 
     pub(crate) fn observed(&self, upstream: &str, cache: &str, outcome: Outcome) {

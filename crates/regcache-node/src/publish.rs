@@ -34,6 +34,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// takes, so that a cluster that starts says `Waiting` first; short, since every pod of an update waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// For each upstream: may some cache of it be used now, and if not, why not.
+pub type Usable = BTreeMap<String, Result<(), String>>;
+
 /// What a step looks at besides the files.
 #[derive(Clone, Debug)]
 pub struct Input {
@@ -41,8 +44,8 @@ pub struct Input {
     pub plan: Option<Arc<Plan>>,
     /// The gateway.
     pub gateway: Gateway,
-    /// For each upstream: may some cache of it be used now, and if not, why not.
-    pub usable: BTreeMap<String, Result<(), String>>,
+    /// The caches.
+    pub usable: Usable,
 }
 
 /// Keeps the files on the node as the plan wants them.

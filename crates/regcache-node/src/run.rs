@@ -9,6 +9,7 @@ use regcache_mirror::files::CertsDir;
 use regcache_mirror::hosts_toml::InstanceId;
 use regcache_mirror::plan::Plan;
 use regcache_runtime::admin::{self, AdminState};
+use regcache_runtime::probe::Report;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -19,10 +20,10 @@ use crate::health::{self, Tracker};
 use crate::metrics::Metrics;
 use crate::node_config::NodeConfig;
 use crate::plan_file::PlanSource;
-use crate::publish::{CA_OUTLIVES, Input, Reconciler};
-use crate::readiness;
+use crate::publish::{CA_OUTLIVES, Input, Reconciler, Usable};
 use crate::state::{Finding, Gateway, State, StateDir};
 use crate::supervise::Supervisor;
+use crate::{readiness, report};
 
 /// Time between two looks at the files when nothing else asks for one.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -81,6 +82,7 @@ pub async fn run(args: RunArgs, shutdown: CancellationToken) -> anyhow::Result<(
         state_dir,
         state,
         metrics,
+        gateway: gateway_metrics.clone(),
     };
     let supervisor = Supervisor {
         port: args.port,
@@ -136,6 +138,7 @@ struct Files {
     state_dir: StateDir,
     state: State,
     metrics: Arc<Metrics>,
+    gateway: GatewayMetrics,
 }
 
 impl Files {
@@ -163,6 +166,11 @@ impl Files {
         }
         self.show(state);
         self
+    }
+
+    /// What the probes say of this node.
+    fn report(&self, usable: &Usable) -> Option<Report> {
+        report::report(&self.state, usable, self.gateway.containerd())
     }
 
     fn show(&mut self, state: State) {
@@ -212,7 +220,11 @@ async fn look_after_files(
             plans.borrow_and_update().clone(),
             gateway.borrow_and_update().clone(),
         );
+        let usable = input.usable.clone();
         files = tokio::task::spawn_blocking(move || files.step(&input)).await?;
+        if let Some(report) = files.report(&usable) {
+            tracker.set_report(report);
+        }
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = tracker.changed() => {}

@@ -4,12 +4,15 @@
 
 use std::net::TcpListener as StdListener;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use regcache_mirror::plan::{CacheRef, Mode, Plan, PlanFile, UpstreamPlan};
 use regcache_node::cli::{RunArgs, StateArgs};
 use regcache_node::state::{Gateway, State, StateDir, Upstream};
 use regcache_node::{probes, run};
+use regcache_runtime::probe;
 use regcache_runtime::telemetry::LogFormat;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -27,24 +30,35 @@ struct Helper {
     shutdown: CancellationToken,
 }
 
+/// Heads of requests, as they came.
+type Heard = Arc<Mutex<Vec<String>>>;
+
 /// Answers every request with 200 and an empty body.
 async fn cache() -> String {
+    cache_of(Bytes::new()).await.0
+}
+
+/// Answers every request with 200 and `body`.
+async fn cache_of(body: Bytes) -> (String, Heard) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
+    let heard = Heard::default();
+    let log = Arc::clone(&heard);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
+            let (body, log) = (body.clone(), Arc::clone(&log));
             tokio::spawn(async move {
-                let mut buffer = vec![0; 4096];
-                while let Ok(1..) = stream.read(&mut buffer).await {
-                    stream
-                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-                        .await
-                        .unwrap();
+                let mut buffer = vec![0; 16 * 1024];
+                while let Ok(size @ 1..) = stream.read(&mut buffer).await {
+                    let request = buffer.get(..size).unwrap();
+                    log.lock().unwrap().push(String::from_utf8_lossy(request).into_owned());
+                    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                    stream.write_all(&[answer.as_bytes(), &body].concat()).await.unwrap();
                 }
             });
         }
     });
-    url
+    (url, heard)
 }
 
 fn upstream(host: &str, cache: &str) -> UpstreamPlan {
@@ -213,4 +227,27 @@ async fn a_cache_that_dies_later_changes_nothing_and_ready_stays() {
     assert!(state.ready);
     assert!(node.has("a") && !node.has("b"));
     helper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_of_ours_hears_what_became_of_its_plan() {
+    let node = Node::new();
+    let (url, heard) = cache_of(probe::blob()).await;
+    let mut entry = upstream("a", &url);
+    entry.caches[0].probe = true;
+    node.plan(vec![entry]);
+    let helper = node.start();
+    let state = node.until("ready", |state| state.ready).await;
+    let report = format!(
+        "regcache-node: n1\r\nregcache-plan: {}\r\nregcache-upstreams: a Published\r\n",
+        state.plan.unwrap()
+    );
+    for _ in 0..1000 {
+        if heard.lock().unwrap().iter().any(|head| head.contains(&report)) {
+            helper.stop().await;
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not told in time: {:?}", heard.lock().unwrap());
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use regcache_transfer::{Outcome, Reason};
@@ -46,6 +46,7 @@ impl Gateway {
                 return refusal(StatusCode::NOT_FOUND, code, &bad.to_string());
             }
         };
+        self.metrics.asked_by(request.headers().get(USER_AGENT));
         let Some(candidates) = self.router.candidates(&content.upstream) else {
             let why = "this registry is not mirrored on this node";
             return refusal(StatusCode::NOT_FOUND, "NAME_UNKNOWN", why);

@@ -21,6 +21,7 @@ mod tests {
     use regcache_mirror::plan::Mode;
     use rstest::rstest;
 
+    use super::super::observations::Checked;
     use super::super::observations::Probed::{self, Answered, Gone, Late};
     use super::*;
     use crate::router::Outcome::{self, Corrupt, Ok, Refused, Short, Silent, Unreachable};
@@ -32,8 +33,16 @@ mod tests {
         Seen(Outcome),
         /// For another upstream that the same cache serves.
         SeenElsewhere(Outcome),
+        /// Its probe blob came right.
+        Right,
+        Wrong,
+        Stalled,
+        Delayed,
     }
-    use Event::{Probe, Seen, SeenElsewhere};
+    use Event::{Delayed, Probe, Right, Seen, SeenElsewhere, Stalled, Wrong};
+
+    /// How long a right probe blob counts here.
+    const COUNTS: Duration = Duration::from_secs(300);
 
     const A: usize = 0;
     const B: usize = 1;
@@ -58,12 +67,19 @@ mod tests {
     }
 
     fn apply(observations: &mut Observations, which: usize, event: Event, now: Instant) {
-        let plan = upstream();
+        apply_to(&upstream(), observations, which, event, now);
+    }
+
+    fn apply_to(plan: &UpstreamPlan, observations: &mut Observations, which: usize, event: Event, now: Instant) {
         let cache = &plan.caches[which];
         match event {
             Probe(probed) => drop(observations.probed(cache, probed, now)),
             Seen(outcome) => observations.observed(&plan.host, cache, outcome, now),
             SeenElsewhere(outcome) => observations.observed("ghcr.io", cache, outcome, now),
+            Right => drop(observations.checked(cache, Checked::Right { until: now + COUNTS }, now)),
+            Wrong => drop(observations.checked(cache, Checked::Wrong, now)),
+            Stalled => drop(observations.checked(cache, Checked::Stalled, now)),
+            Delayed => drop(observations.checked(cache, Checked::Late, now)),
         }
     }
 
@@ -126,6 +142,76 @@ mod tests {
         assert_eq!(names(&observations, start + Duration::from_millis(at)), expected);
     }
 
+    /// Cache `a` is one of ours, `b` is not and well. The last columns: the order, and whether the probe blob of `a` is
+    /// asked for, at that many milliseconds.
+    #[rstest]
+    #[case::never_probed(&[], 0, "b", false)]
+    #[case::answers_but_its_blob_has_not_come(&[(0, Probe(Answered))], 0, "b", true)]
+    #[case::proven(&[(0, Probe(Answered)), (0, Right)], 0, "ab", false)]
+    #[case::proven_for_a_while(&[(0, Probe(Answered)), (0, Right)], 299_999, "ab", false)]
+    #[case::asked_again_and_used_meanwhile(&[(0, Probe(Answered)), (0, Right)], 300_000, "ab", true)]
+    #[case::away(&[(0, Probe(Answered)), (0, Right), (2000, Probe(Gone))], 10_000, "b", false)]
+    #[case::back_but_not_proven(
+        &[(0, Probe(Answered)), (0, Right), (2000, Probe(Gone)), (4000, Probe(Answered))], 4000, "b", true)]
+    #[case::back_and_proven(
+        &[(0, Probe(Answered)), (0, Right), (2000, Probe(Gone)), (4000, Probe(Answered)), (4000, Right)], 4000, "ab", false)]
+    #[case::back_too_soon(
+        &[(0, Probe(Answered)), (0, Right), (2000, Probe(Gone)), (2500, Probe(Answered))], 2500, "b", false)]
+    #[case::one_late_answer(&[(0, Probe(Answered)), (0, Right), (2000, Probe(Late))], 2000, "ab", false)]
+    #[case::blob_stalled(&[(0, Probe(Answered)), (0, Stalled)], 59_999, "b", false)]
+    #[case::asked_again_after_its_time(&[(0, Probe(Answered)), (0, Stalled)], 60_000, "b", true)]
+    #[case::and_back(&[(0, Probe(Answered)), (0, Stalled), (60_000, Right)], 60_000, "ab", false)]
+    #[case::second_stall_lasts_longer(&[(0, Probe(Answered)), (0, Stalled), (60_000, Stalled)], 179_999, "b", false)]
+    #[case::stalls_though_it_was_proven(&[(0, Probe(Answered)), (0, Right), (300_000, Stalled)], 300_000, "b", false)]
+    #[case::blob_wrong(&[(0, Probe(Answered)), (0, Wrong), (299_000, Probe(Answered))], 299_999, "b", false)]
+    #[case::wrong_and_its_time_is_over(&[(0, Probe(Answered)), (0, Wrong)], 300_000, "b", true)]
+    #[case::wrong_and_proven_since(&[(0, Probe(Answered)), (0, Wrong), (300_000, Right)], 300_000, "ab", false)]
+    #[case::wrong_bytes_of_anothers_pull(
+        &[(0, Probe(Answered)), (0, Right), (10_000, SeenElsewhere(Corrupt))], 310_000, "b", true)]
+    #[case::no_new_connection_before_first_use(&[(0, Probe(Answered)), (0, Delayed)], 2000, "b", true)]
+    #[case::no_new_connection_once(&[(0, Probe(Answered)), (0, Right), (300_000, Delayed)], 300_000, "ab", true)]
+    #[case::no_new_connection_twice(
+        &[(0, Probe(Answered)), (0, Right), (300_000, Delayed), (302_000, Probe(Answered)), (302_000, Delayed),
+          (304_000, Probe(Answered))], 304_000, "b", true)]
+    #[case::let_a_request_hang(&[(0, Probe(Answered)), (0, Right), (1000, Seen(Silent))], 1000, "b", true)]
+    #[case::proven_does_not_end_silence_early(
+        &[(0, Probe(Answered)), (0, Right), (1000, Seen(Silent)), (2000, Right)], 60_999, "b", false)]
+    #[case::silence_elsewhere_is_looked_into(
+        &[(0, Probe(Answered)), (0, Right), (1000, SeenElsewhere(Silent))], 1000, "ab", true)]
+    #[case::and_found_true(
+        &[(0, Probe(Answered)), (0, Right), (1000, SeenElsewhere(Silent)), (2000, Stalled)], 2000, "b", false)]
+    #[case::short_and_refused_are_no_reason_to_ask(
+        &[(0, Probe(Answered)), (0, Right), (1000, Seen(Short)), (1000, Seen(Refused))], 1000, "ab", false)]
+    fn order_of_caches_of_ours_after(
+        #[case] events: &[(u64, Event)],
+        #[case] at: u64,
+        #[case] expected: &str,
+        #[case] due: bool,
+    ) {
+        let start = Instant::now();
+        let mut plan = upstream();
+        plan.caches[A].probe = true;
+        let mut observations = Observations::default();
+        apply_to(&plan, &mut observations, B, Probe(Answered), start);
+        for (millis, event) in events {
+            apply_to(
+                &plan,
+                &mut observations,
+                A,
+                *event,
+                start + Duration::from_millis(*millis),
+            );
+        }
+        let now = start + Duration::from_millis(at);
+        let names: String = order(&plan, &observations, now)
+            .iter()
+            .map(|cache| cache.name.as_str())
+            .collect();
+        assert_eq!(names, expected);
+        assert_eq!(observations.check_due(&plan.caches[A], now), due);
+        assert!(!observations.check_due(&plan.caches[B], now), "it has none");
+    }
+
     #[test]
     fn nobody_well_means_nobody() {
         assert_eq!(names(&Observations::default(), Instant::now()), "");
@@ -147,6 +233,13 @@ mod tests {
             prop::sample::select(vec![Answered, Late, Gone]).prop_map(Probe),
             outcome.clone().prop_map(Seen),
             outcome.prop_map(SeenElsewhere),
+        ]
+    }
+
+    fn ours() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            event(),
+            prop::sample::select(vec![Right, Right, Wrong, Stalled, Delayed])
         ]
     }
 
@@ -176,6 +269,39 @@ mod tests {
                 let bad = matches!(event, Seen(Silent | Corrupt) | SeenElsewhere(Corrupt));
                 prop_assert!(!(bad && order.contains(["a", "b"][which])), "{which} in {order} after {event:?}");
             }
+        }
+
+        /// A cache of ours is never used with its proof outstanding, and is never stuck: an hour of good probes later it
+        /// is used or its blob asked for, and the blob brings it back.
+        #[test]
+        fn a_cache_of_ours_proves_itself_and_comes_back(
+            events in prop::collection::vec((0..30_000_u64, ours()), 0..60),
+        ) {
+            let mut plan = upstream();
+            plan.caches.truncate(1);
+            plan.caches[A].probe = true;
+            let mut now = Instant::now();
+            let mut observations = Observations::default();
+            let mut proven = false;
+            for (later, event) in events {
+                now += Duration::from_millis(later);
+                apply_to(&plan, &mut observations, A, event, now);
+                match event {
+                    Right => proven = true,
+                    Wrong
+                    | Stalled
+                    | Probe(Gone)
+                    | Seen(Unreachable | Corrupt)
+                    | SeenElsewhere(Unreachable | Corrupt) => proven = false,
+                    _ => {}
+                }
+                prop_assert!(proven || order(&plan, &observations, now).is_empty(), "used after {event:?}");
+            }
+            now += Duration::from_secs(3600);
+            apply_to(&plan, &mut observations, A, Probe(Answered), now);
+            prop_assert!(observations.check_due(&plan.caches[A], now));
+            apply_to(&plan, &mut observations, A, Right, now);
+            prop_assert_eq!(order(&plan, &observations, now).len(), 1);
         }
 
         /// No fault is for ever: an hour of good probes later everybody is used again.

@@ -1,9 +1,11 @@
-//! One small request to a cache over a kept-alive connection: does it answer?
+//! One small request to a cache over a kept-alive connection: does it answer? To a cache of ours some of them carry
+//! the node's report.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, header};
+use http::{HeaderMap, Request, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -12,10 +14,15 @@ use tokio::time::timeout;
 
 use super::observations::Probed;
 
+mod blob;
+
 /// Longer than any way inside a region takes; the gateway's own limit is the same.
 const CONNECT: Duration = Duration::from_secs(1);
 /// For a whole small answer.
 const ANSWER: Duration = Duration::from_secs(2);
+/// Time from one telling of the report to the next while it stays the same: several within the 90 s after which a cache
+/// forgets a node, and little enough traffic with 64 upstreams in it.
+const REPORT_EVERY: Duration = Duration::from_secs(15);
 /// More than any answer to a probe needs.
 const MAX_BODY: usize = 64 * 1024;
 
@@ -45,6 +52,12 @@ pub enum ProbeError {
     /// Its answer was far longer than a probe's is.
     #[error("unreadable answer")]
     Body,
+    /// The probe blob is another one.
+    #[error("the probe blob has wrong bytes")]
+    WrongBlob,
+    /// The probe blob did not come, or stopped.
+    #[error("the probe blob did not come within {} s", .0.as_secs())]
+    StalledBlob(Duration),
 }
 
 impl ProbeError {
@@ -61,6 +74,13 @@ impl ProbeError {
 pub struct Probe {
     authority: String,
     connection: Option<SendRequest<Empty<Bytes>>>,
+    told: Option<Told>,
+}
+
+/// What the cache has been told on this connection. Behind a new one there may be another process, with an empty table.
+struct Told {
+    report: Arc<HeaderMap>,
+    at: Instant,
 }
 
 impl Probe {
@@ -76,19 +96,21 @@ impl Probe {
         Ok(Self {
             authority: format!("{}:{port}", authority.host()),
             connection: None,
+            told: None,
         })
     }
 
-    /// Asks once. A kept connection that has been closed meanwhile is no fault of the cache: then a new one counts.
-    pub async fn ask(&mut self) -> Result<(), ProbeError> {
+    /// Asks once, and tells `report` when that is due. A kept connection that has been closed meanwhile is no fault of the cache: then a new one counts.
+    pub async fn ask(&mut self, report: Option<&Arc<HeaderMap>>) -> Result<(), ProbeError> {
         if let Some(connection) = self.connection.take_if(|connection| !connection.is_closed()) {
-            match self.ask_on(connection).await {
+            match self.ask_on(connection, report).await {
                 Err(ProbeError::Http(_)) => {}
                 result => return result,
             }
         }
         let connection = self.connect().await?;
-        self.ask_on(connection).await
+        self.told = None;
+        self.ask_on(connection, report).await
     }
 
     async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, ProbeError> {
@@ -103,12 +125,25 @@ impl Probe {
         Ok(sender)
     }
 
-    async fn ask_on(&mut self, mut connection: SendRequest<Empty<Bytes>>) -> Result<(), ProbeError> {
-        let request = Request::get("/v2/")
+    fn request(&self, path: &str) -> Result<Request<Empty<Bytes>>, ProbeError> {
+        Request::get(path)
             .header(header::HOST, &self.authority)
             .header(header::USER_AGENT, concat!("regcache-node/", env!("CARGO_PKG_VERSION")))
             .body(Empty::new())
-            .map_err(|_| ProbeError::Address(self.authority.clone()))?;
+            .map_err(|_| ProbeError::Address(self.authority.clone()))
+    }
+
+    async fn ask_on(
+        &mut self,
+        mut connection: SendRequest<Empty<Bytes>>,
+        report: Option<&Arc<HeaderMap>>,
+    ) -> Result<(), ProbeError> {
+        let mut request = self.request("/v2/")?;
+        let now = Instant::now();
+        let tell = report.filter(|report| is_news(self.told.as_ref(), report, now));
+        if let Some(report) = tell {
+            request.headers_mut().extend(HeaderMap::clone(report));
+        }
         let exchange = async {
             connection.ready().await?;
             let answer = connection.send_request(request).await?;
@@ -126,6 +161,37 @@ impl Probe {
             .await
             .map_err(|_| ProbeError::TimeOut { what, limit })??;
         self.connection = Some(connection);
+        if let Some(report) = tell {
+            let report = Arc::clone(report);
+            self.told = Some(Told { report, at: now });
+        }
         Ok(())
+    }
+}
+
+fn is_news(told: Option<&Told>, report: &HeaderMap, now: Instant) -> bool {
+    told.is_none_or(|told| *told.report != *report || now.saturating_duration_since(told.at) >= REPORT_EVERY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn report_is_told_when_it_is_new_or_the_cache_might_forget_it() {
+        let report = |node: &str| {
+            let value = node.parse().unwrap();
+            Arc::new(HeaderMap::from_iter([(regcache_runtime::probe::NODE, value)]))
+        };
+        let at = Instant::now();
+        assert!(is_news(None, &report("a"), at));
+        let told = Told {
+            report: report("a"),
+            at,
+        };
+        let later = |seconds| at + Duration::from_secs(seconds);
+        assert!(!is_news(Some(&told), &report("a"), later(14)));
+        assert!(is_news(Some(&told), &report("b"), later(2)));
+        assert!(is_news(Some(&told), &report("a"), later(15)));
     }
 }

@@ -44,6 +44,29 @@ async fn manifest_and_blob_come_with_the_headers_that_describe_them() {
 }
 
 #[tokio::test]
+async fn containerd_is_known_by_its_own_requests() {
+    let bench = Bench::start(1000, &[Act::Serve]).await;
+    for agent in ["curl/8.5.0", "containerd/v2.4.2"] {
+        assert!(!bench.metrics().contains("version="));
+        bench
+            .client
+            .request("GET", &bench.manifest_path(), &[("User-Agent", agent)])
+            .await;
+    }
+    let metrics = bench.metrics();
+    assert!(
+        metrics.contains("regcache_gateway_containerd{version=\"2.4.2\"} 1"),
+        "{metrics}"
+    );
+    let own = concat!("regcache-node/", env!("CARGO_PKG_VERSION"));
+    let named = |head: &String| head.contains(own) && !head.contains("containerd");
+    assert!(
+        bench.caches[0].lines().iter().all(named),
+        "the cache hears it by the report only"
+    );
+}
+
+#[tokio::test]
 async fn caches_see_accept_and_nothing_of_the_clients_secrets() {
     let bench = Bench::start(1000, &[Act::Serve]).await;
     for path in [bench.manifest_path(), bench.blob_path()] {
