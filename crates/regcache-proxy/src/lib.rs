@@ -4,10 +4,13 @@
 //! is) -> `fill` (one fetch for everybody) -> `store` (what is kept), with `upstream` as where it all comes from.
 //! `config` says what to do, `nodes` and `admin` what there is to know about it. No Kubernetes in here.
 
+pub mod access;
 pub mod complete;
 pub mod config;
 pub mod content;
 pub mod fill;
+pub mod flights;
+pub mod manifests;
 pub mod names;
 pub mod registry;
 pub mod store;

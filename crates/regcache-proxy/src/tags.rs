@@ -1,5 +1,178 @@
-//! Which digest a tag is: from memory, from upstream, or from memory because upstream does not answer.
+//! Which manifest a tag is: from memory, from upstream, or from memory because upstream does not answer.
+//!
+//! The pipeline: `policy` (what to do, pure) -> one shared HEAD for all who ask for the same tag with the same `Accept`
+//! -> the manifest behind it, stored or fetched. A fact is written only when its manifest is there, so that what is
+//! remembered of a tag can be served.
 
+mod check;
 mod policy;
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tracing::debug;
+
 pub use policy::TagPolicy;
+
+use crate::flights::{Flight, Flights};
+use crate::manifests::{Accept, Manifest, Manifests, negative};
+use crate::names::{Repository, Tag};
+use crate::store::{Store, TagFact};
+use crate::upstream::{Error, Upstream};
+use check::{Check, Checked};
+use policy::{AGAIN, Condition, Step, WITHOUT, decide};
+
+/// How many tags may be asked about at once.
+const MOST: usize = 4096;
+
+/// A tag of an upstream, as one kind of client sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Asked {
+    /// The upstream's host.
+    pub host: Arc<str>,
+    /// Where.
+    pub repository: Repository,
+    /// Which.
+    pub tag: Tag,
+    /// The same tag may be an index to one client and a manifest to another.
+    pub accept: Accept,
+}
+
+/// How a manifest was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// It was stored.
+    Hit,
+    /// Upstream was asked for its bytes.
+    Miss,
+    /// Upstream was being asked for its bytes.
+    Join,
+    /// It was stored, and upstream could not say whether it is still what the tag is.
+    Stale,
+}
+
+/// All tags.
+pub struct Tags {
+    store: Arc<Store>,
+    manifests: Arc<Manifests>,
+    checks: Arc<Flights<Asked, Result<Checked, Error>>>,
+    /// When each silent upstream was last asked behind an answer.
+    behind: Mutex<HashMap<Arc<str>, Instant>>,
+}
+
+impl Tags {
+    /// Remembers in this store.
+    pub fn new(store: Arc<Store>, manifests: Arc<Manifests>) -> Self {
+        Self {
+            store,
+            manifests,
+            checks: Flights::new(MOST, negative),
+            behind: Mutex::default(),
+        }
+    }
+
+    /// The manifest that the tag is.
+    pub async fn manifest(
+        &self,
+        upstream: &Arc<Upstream>,
+        policy: TagPolicy,
+        asked: Asked,
+    ) -> Result<(Manifest, How), Error> {
+        let fact = self.fact(&asked).await;
+        let condition = Condition {
+            resting: upstream.resting(),
+            silent: upstream.silent(),
+        };
+        let checked_at = fact.as_ref().map(|fact| fact.checked_at);
+        match (decide(checked_at, Timestamp::now(), policy, condition), fact) {
+            (Step::Serve, Some(fact)) => self.known(upstream, &asked, fact, How::Hit).await,
+            (Step::ServeStale { ask }, Some(fact)) => {
+                if ask && self.may_ask_behind(&asked.host) {
+                    self.checks.again(&asked, || self.check(upstream, &asked).run());
+                }
+                self.known(upstream, &asked, fact, How::Stale).await
+            }
+            (Step::Refuse { after }, _) => Err(Error::Resting { remaining: after }),
+            (Step::Ask { within, stale }, fact) => {
+                let flight = self.checks.join(&asked, || self.check(upstream, &asked).run());
+                let first = flight.as_ref().is_some_and(|flight| flight.first);
+                match (outcome(flight, within).await, fact.filter(|_| stale)) {
+                    (Ok(checked), _) => {
+                        let how = match (checked.fetched, first) {
+                            (false, _) => How::Hit,
+                            (true, true) => How::Miss,
+                            (true, false) => How::Join,
+                        };
+                        Ok((checked.manifest, how))
+                    }
+                    (Err(Error::NotFound), _) => Err(Error::NotFound),
+                    (Err(error), Some(fact)) => {
+                        debug!(?asked, %error, "tag is served stale");
+                        self.known(upstream, &asked, fact, How::Stale).await
+                    }
+                    (Err(error), None) => Err(error),
+                }
+            }
+            // Nothing is served without a fact.
+            (Step::Serve | Step::ServeStale { .. }, None) => Err(Error::TimedOut),
+        }
+    }
+
+    async fn fact(&self, asked: &Asked) -> Option<TagFact> {
+        let accept = asked.accept.as_str();
+        self.store.tag(&asked.host, &asked.repository, &asked.tag, accept).await
+    }
+
+    /// What the tag was. Its manifest may have gone to make room.
+    async fn known(
+        &self,
+        upstream: &Arc<Upstream>,
+        asked: &Asked,
+        fact: TagFact,
+        how: How,
+    ) -> Result<(Manifest, How), Error> {
+        if let Some(manifest) = self.manifests.stored(&fact.digest).await {
+            self.manifests.note(&asked.host, &asked.repository, &manifest).await;
+            return Ok((manifest, how));
+        }
+        let flight = self
+            .manifests
+            .fetch(upstream, &asked.repository, fact.digest, &asked.accept);
+        let how = match flight.as_ref().is_some_and(|flight| flight.first) {
+            _ if how == How::Stale => How::Stale,
+            true => How::Miss,
+            false => How::Join,
+        };
+        Ok((outcome(flight, WITHOUT).await?, how))
+    }
+
+    fn check(&self, upstream: &Arc<Upstream>, asked: &Asked) -> Check {
+        Check {
+            store: self.store.clone(),
+            manifests: self.manifests.clone(),
+            upstream: upstream.clone(),
+            asked: asked.clone(),
+        }
+    }
+
+    /// Whether it is time for another question to a silent upstream: each may hang for long.
+    fn may_ask_behind(&self, host: &Arc<str>) -> bool {
+        let now = Instant::now();
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = behind.get(host).is_none_or(|last| now.duration_since(*last) >= AGAIN);
+        if due {
+            behind.insert(host.clone(), now);
+        }
+        due
+    }
+}
+
+/// What came of a shared call; no call at all counts as one that takes too long.
+async fn outcome<T: Clone>(flight: Option<Flight<Result<T, Error>>>, within: std::time::Duration) -> Result<T, Error> {
+    match flight {
+        Some(flight) => flight.outcome(within).await.unwrap_or(Err(Error::TimedOut)),
+        None => Err(Error::TimedOut),
+    }
+}

@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 
 /// How a request was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Result {
+pub(super) enum Outcome {
     /// With what is stored, or with something asked of upstream by a request before.
     Hit,
     /// With something asked of upstream for this request.
@@ -29,7 +29,7 @@ pub(super) enum Result {
     BadRequest,
 }
 
-impl Result {
+impl Outcome {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
@@ -69,7 +69,7 @@ impl RegistryMetrics {
     }
 
     /// `upstream` is one of the configured, or empty.
-    pub(super) fn request(&self, upstream: &Arc<str>, kind: &'static str, result: Result) {
+    pub(super) fn request(&self, upstream: &Arc<str>, kind: &'static str, result: Outcome) {
         let (upstream, result) = (upstream.clone(), result.as_str());
         self.requests.get_or_create(&Labels { upstream, kind, result }).inc();
     }

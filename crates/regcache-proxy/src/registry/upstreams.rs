@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::ask::Named;
 use super::repositories::RepositoryLists;
 use crate::tags::TagPolicy;
 use crate::upstream::Upstream;
@@ -27,10 +28,13 @@ impl Upstreams {
         self.0.get(host)
     }
 
-    /// The only one, when there is only one: requests need not name it.
-    pub fn only(&self) -> Option<&Arc<Entry>> {
+    /// The one that a request names, or the only one there is when it names none.
+    pub fn named(&self, named: Option<&Named>) -> Option<&Arc<Entry>> {
         let mut all = self.0.values();
-        all.next().filter(|_| all.next().is_none())
+        match named {
+            Some(named) => self.get(named.host()),
+            None => all.next().filter(|_| all.next().is_none()),
+        }
     }
 
     /// All of them, by host.
