@@ -58,7 +58,7 @@ impl Access {
         what: What,
     ) -> Result<Option<u64>, Error> {
         let key = (upstream.host().clone(), repository.clone(), digest, what);
-        let flight = self.questions.join(&key, || {
+        let flight = self.questions.join(&key, WITHIN, || {
             let (store, upstream, repository) = (self.store.clone(), upstream.clone(), repository.clone());
             async move {
                 let size = head(&upstream, &repository, digest, what).await?;

@@ -33,6 +33,15 @@ struct Call<V> {
     until: Option<Instant>,
 }
 
+impl<V> Call<V> {
+    fn of_use(&self, now: Instant, patience: Duration) -> bool {
+        match self.until {
+            Some(until) => now < until,
+            None => now.duration_since(self.started) < patience,
+        }
+    }
+}
+
 /// One call, as one of those who wait for it sees it.
 pub struct Flight<V> {
     started: Instant,
@@ -56,15 +65,16 @@ where
         })
     }
 
-    /// Joins the call for `key`, or begins it. `None`: too many are under way.
-    pub fn join<F>(self: &Arc<Self>, key: &K, begin: impl FnOnce() -> F) -> Option<Flight<V>>
+    /// Joins the call for `key`, or begins it. One that is older than `patience` is not joined: another takes its place
+    /// for those who come from now on, and it goes on for those who have joined it. `None`: too many are under way.
+    pub fn join<F>(self: &Arc<Self>, key: &K, patience: Duration, begin: impl FnOnce() -> F) -> Option<Flight<V>>
     where
         F: Future<Output = V> + Send + 'static,
     {
         let now = Instant::now();
         let mut state = self.lock();
         if let Some(call) = state.calls.get(key)
-            && call.until.is_none_or(|until| now < until)
+            && call.of_use(now, patience)
         {
             return Some(Flight {
                 started: call.started,
@@ -73,15 +83,6 @@ where
             });
         }
         self.begin(&mut state, key, now, begin())
-    }
-
-    /// Begins a call for `key` even when there is one; those who come from now on join this one.
-    pub fn again<F>(self: &Arc<Self>, key: &K, begin: impl FnOnce() -> F) -> Option<Flight<V>>
-    where
-        F: Future<Output = V> + Send + 'static,
-    {
-        let mut state = self.lock();
-        self.begin(&mut state, key, Instant::now(), begin())
     }
 
     fn begin<F>(self: &Arc<Self>, state: &mut State<K, V>, key: &K, now: Instant, call: F) -> Option<Flight<V>>
@@ -183,7 +184,10 @@ mod tests {
     }
 
     async fn ask(flights: &Numbers, value: usize) -> Option<usize> {
-        flights.join(&"key", || async move { value })?.outcome(SECOND).await
+        flights
+            .join(&"key", SECOND, || async move { value })?
+            .outcome(SECOND)
+            .await
     }
 
     #[tokio::test(start_paused = true)]
@@ -196,7 +200,7 @@ mod tests {
                     tokio::time::sleep(SECOND / 2).await;
                     calls.fetch_add(1, Ordering::Relaxed) + 1
                 };
-                flights.join(&"key", call).unwrap().outcome(SECOND).await
+                flights.join(&"key", SECOND, call).unwrap().outcome(SECOND).await
             }
         };
         let answers = futures::future::join_all((0..50).map(one)).await;
@@ -216,20 +220,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_wait_is_counted_from_the_beginning_of_the_call() {
         let flights = flights(9);
-        let slow = flights.join(&"key", pending).unwrap();
-        advance(SECOND).await;
-        let late = flights.join(&"key", pending).unwrap();
+        let slow = flights.join(&"key", SECOND, pending).unwrap();
+        advance(SECOND / 2).await;
+        let late = flights.join(&"key", SECOND, pending).unwrap();
         assert!(slow.first && !late.first);
         let before = Instant::now();
         assert_eq!(late.outcome(SECOND).await, None);
-        assert_eq!(Instant::now(), before);
+        assert_eq!(Instant::now() - before, SECOND / 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_goes_on_when_nobody_waits() {
         let flights = flights(9);
         let (tell, told) = tokio::sync::oneshot::channel();
-        drop(flights.join(&"key", || async move {
+        drop(flights.join(&"key", SECOND, || async move {
             tokio::time::sleep(SECOND).await;
             let _ = tell.send(());
             1
@@ -240,8 +244,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn another_call_takes_the_place_of_one_that_hangs() {
         let flights = flights(9);
-        let hanging = flights.join(&"key", pending).unwrap();
-        let fresh = flights.again(&"key", || async { 2 }).unwrap();
+        let hanging = flights.join(&"key", SECOND, pending).unwrap();
+        advance(SECOND).await;
+        let fresh = flights.join(&"key", SECOND, || async { 2 }).unwrap();
         assert_eq!(fresh.outcome(SECOND).await, Some(2));
         assert_eq!(ask(&flights, 4).await, Some(2), "those who come later have its outcome");
         assert_eq!(hanging.outcome(SECOND).await, None);
@@ -250,7 +255,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_that_panics_is_no_trap() {
         let flights = flights(9);
-        let broken = flights.join(&"key", || async { panic!("for the test") }).unwrap();
+        let broken = flights
+            .join(&"key", SECOND, || async { panic!("for the test") })
+            .unwrap();
         assert_eq!(broken.outcome(SECOND).await, None);
         assert_eq!(ask(&flights, 3).await, Some(3));
     }
@@ -259,11 +266,11 @@ mod tests {
     async fn there_are_never_too_many() {
         let flights = flights(2);
         assert_eq!(ask(&flights, 2).await, Some(2));
-        let one = flights.join(&"one", pending).unwrap();
-        let two = flights.join(&"two", pending);
+        let one = flights.join(&"one", SECOND, pending).unwrap();
+        let two = flights.join(&"two", SECOND, pending);
         assert!(two.is_some(), "what is remembered makes room");
-        assert!(flights.join(&"three", pending).is_none());
-        assert!(flights.join(&"one", pending).is_some());
+        assert!(flights.join(&"three", SECOND, pending).is_none());
+        assert!(flights.join(&"one", SECOND, pending).is_some());
         drop(one);
     }
 }

@@ -18,7 +18,10 @@ use crate::names::{Reference, Repository};
 use crate::store::Store;
 use crate::upstream::{Error, Upstream};
 
-/// How long upstream may take over a manifest, its body included.
+/// How long a client waits for a manifest that it cannot have otherwise. Below the 9 s after which a node's gateway
+/// takes a cache that says nothing for sick.
+pub const WITHIN: Duration = Duration::from_secs(8);
+/// How long upstream may take over one, its body included: what comes late is of use to those who come later.
 const LIMIT: Duration = Duration::from_secs(15);
 /// For how long "there is no such thing" is good.
 pub const NEGATIVE: Duration = Duration::from_secs(3);
@@ -77,7 +80,7 @@ impl Manifests {
         accept: &Accept,
     ) -> Option<Flight<Fetched>> {
         let key = (upstream.host().clone(), repository.clone(), digest, accept.clone());
-        self.fetches.join(&key, || {
+        self.fetches.join(&key, WITHIN, || {
             let (this, upstream, repository, accept) =
                 (self.clone(), upstream.clone(), repository.clone(), accept.clone());
             async move {

@@ -17,12 +17,12 @@ use tracing::debug;
 pub use policy::TagPolicy;
 
 use crate::flights::{Flight, Flights};
-use crate::manifests::{Accept, Manifest, Manifests, negative};
+use crate::manifests::{Accept, Manifest, Manifests, WITHIN, negative};
 use crate::names::{Repository, Tag};
 use crate::store::{Store, TagFact};
 use crate::upstream::{Error, Upstream};
 use check::{Check, Checked};
-use policy::{AGAIN, Condition, Step, WITHOUT, decide};
+use policy::{AGAIN, Condition, Step, decide};
 
 /// How many tags may be asked about at once.
 const MOST: usize = 4096;
@@ -90,13 +90,13 @@ impl Tags {
             (Step::Serve, Some(fact)) => self.known(upstream, &asked, fact, How::Hit).await,
             (Step::ServeStale { ask }, Some(fact)) => {
                 if ask && self.may_ask_behind(&asked.host) {
-                    self.checks.again(&asked, || self.check(upstream, &asked).run());
+                    self.checks.join(&asked, AGAIN, || self.check(upstream, &asked).run());
                 }
                 self.known(upstream, &asked, fact, How::Stale).await
             }
             (Step::Refuse { after }, _) => Err(Error::Resting { remaining: after }),
             (Step::Ask { within, stale }, fact) => {
-                let flight = self.checks.join(&asked, || self.check(upstream, &asked).run());
+                let flight = self.checks.join(&asked, within, || self.check(upstream, &asked).run());
                 let first = flight.as_ref().is_some_and(|flight| flight.first);
                 match (outcome(flight, within).await, fact.filter(|_| stale)) {
                     (Ok(checked), _) => {
@@ -145,7 +145,7 @@ impl Tags {
             true => How::Miss,
             false => How::Join,
         };
-        Ok((outcome(flight, WITHOUT).await?, how))
+        Ok((outcome(flight, WITHIN).await?, how))
     }
 
     fn check(&self, upstream: &Arc<Upstream>, asked: &Asked) -> Check {

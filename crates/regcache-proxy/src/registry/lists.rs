@@ -14,12 +14,10 @@ use super::metrics::Outcome;
 use super::reply::{Kind, Reply, failed, full, insert, not_found};
 use super::upstreams::Entry;
 use crate::flights::Flights;
-use crate::manifests::{Accept, NEGATIVE};
+use crate::manifests::{Accept, NEGATIVE, WITHIN};
 use crate::names::Repository;
 use crate::upstream::{Error, List, Listing};
 
-/// How long a client waits, and how long upstream may take.
-const WITHIN: Duration = Duration::from_secs(8);
 /// For how long a list is good for others, too.
 const GOOD: Duration = Duration::from_secs(3);
 /// Larger ones are not remembered, bytes.
@@ -67,7 +65,7 @@ impl Registry {
             query,
             accept,
         };
-        let flight = self.lists.join(&key, || {
+        let flight = self.lists.join(&key, WITHIN, || {
             let (upstream, key) = (entry.upstream.clone(), key.clone());
             async move {
                 let list = upstream.list(&key.repository, what, key.query.as_deref(), key.accept.as_str());

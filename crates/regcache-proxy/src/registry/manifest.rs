@@ -10,13 +10,10 @@ use super::metrics::Outcome;
 use super::reply::{DOCKER_CONTENT_DIGEST, Kind, Reply, failed, full, insert};
 use super::upstreams::Entry;
 use crate::access::What;
-use crate::manifests::{Accept, Manifest};
+use crate::manifests::{Accept, Manifest, WITHIN};
 use crate::names::{Reference, Repository};
 use crate::tags::{Asked, How};
 use crate::upstream::Error;
-
-/// How long a client waits for a manifest by digest.
-const WITHIN: std::time::Duration = std::time::Duration::from_secs(8);
 
 impl Registry {
     pub(super) async fn manifest(

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::manifests::WITHIN;
+
 /// How long a client with a stale answer at hand waits for upstream.
 pub const WITH_STALE: Duration = Duration::from_secs(2);
-/// How long a client waits that cannot be helped otherwise. Below the 9 s after which a node's gateway takes a cache
-/// that says nothing for sick.
-pub const WITHOUT: Duration = Duration::from_secs(8);
 /// While upstream is silent, one question about a tag is sent behind the answers in each such time, to find out soon
 /// that upstream is well again.
 pub const AGAIN: Duration = Duration::from_millis(900);
@@ -71,7 +70,7 @@ pub fn decide(checked: Option<Timestamp>, now: Timestamp, policy: TagPolicy, ups
         (false, Some(after)) => Step::Refuse { after },
         (true, None) if upstream.silent >= Some(WITH_STALE) => Step::ServeStale { ask: true },
         (stale, None) => Step::Ask {
-            within: if stale { WITH_STALE } else { WITHOUT },
+            within: if stale { WITH_STALE } else { WITHIN },
             stale,
         },
     }
@@ -100,7 +99,7 @@ mod tests {
     }
 
     const ASK: Step = Step::Ask {
-        within: WITHOUT,
+        within: WITHIN,
         stale: false,
     };
     const ASK_WITH_STALE: Step = Step::Ask {
