@@ -13,6 +13,7 @@ pub mod flights;
 pub mod manifests;
 pub mod names;
 pub mod registry;
+pub mod serve;
 pub mod store;
 pub mod tags;
 pub mod upstream;

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod args;
+pub mod linger;
 pub mod probe;
 pub mod shutdown;
 pub mod telemetry;

@@ -7,13 +7,12 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use regcache_runtime::linger;
 use rustls::ServerConfig;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -23,9 +22,6 @@ use super::shared::Gateway;
 
 /// How long a client may take over TLS; the shutdown waits for it too, since to leave in the middle is an RST.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-
-/// How much of a client's unwanted input is read before its connection is closed, bytes.
-const DRAIN: usize = 1024 * 1024;
 
 pub(super) async fn serve(
     listener: TcpListener,
@@ -106,24 +102,6 @@ async fn connection(tcp: TcpStream, acceptor: TlsAcceptor, gateway: Arc<Gateway>
         Some(Err(error)) => debug!(%error, "gateway ends a connection"),
         None => info!("gateway ends a body that did not finish within the grace period"),
     }
-    end(http.into_parts().io.into_inner(), limits.linger).await;
-}
-
-/// FIN, never RST: the kernel sends RST when a socket is closed with unread input, and containerd takes that for a
-/// failed pull where an end makes it go on at the registry.
-async fn end(mut tls: TlsStream<TcpStream>, linger: Duration) {
-    // A client that does not read blocks this; what it can still take is in the kernel's hands.
-    let _ = timeout(linger, tls.shutdown()).await;
-    let (mut tcp, _) = tls.into_inner();
-    let _ = tcp.shutdown().await;
-    let drain = async {
-        let mut sink = vec![0; 4096];
-        let mut read = 0;
-        while read < DRAIN
-            && let Ok(size @ 1..) = tcp.read(&mut sink).await
-        {
-            read += size;
-        }
-    };
-    let _ = timeout(linger, drain).await;
+    let tls = http.into_parts().io.into_inner();
+    linger::close(tls, |tls| tls.into_inner().0, limits.linger).await;
 }

@@ -57,14 +57,12 @@ pub fn size(text: &str) -> Result<u64, String> {
 /// # Errors
 /// Says how to write it.
 pub fn upstream_flag(text: &str) -> Result<(String, Url), String> {
-    match text.split_once('=') {
-        Some((name, address)) => Ok((host(name)?, url(address)?)),
-        None => {
-            let host = host(text)?;
-            let url = url_of(&host)?;
-            Ok((host, url))
-        }
+    if let Some((name, address)) = text.split_once('=') {
+        return Ok((host(name)?, url(address)?));
     }
+    let host = host(text)?;
+    let url = url_of(&host)?;
+    Ok((host, url))
 }
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {

@@ -81,7 +81,7 @@ impl Watch {
             };
             let now = read.map_err(|error| chain(&error));
             if now != self.told {
-                self.told = now.clone();
+                self.told.clone_from(&now);
                 return now;
             }
         }
