@@ -30,3 +30,6 @@ pub use fills::Fills;
 pub use limits::FillLimits;
 pub use metrics::FillMetrics;
 pub use origin::Origin;
+
+#[cfg(test)]
+mod tests;

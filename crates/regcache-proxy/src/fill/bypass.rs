@@ -31,7 +31,7 @@ pub(super) struct Client {
 /// A fetch under way.
 pub(super) struct Own {
     body: Body,
-    verify: Option<Verify>,
+    verify: Option<Box<Verify>>,
     _turn: Box<dyn Send>,
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -52,6 +52,12 @@ impl Client {
     /// This blob is not to be had at the moment: whoever asks again is sent on at once.
     pub(super) fn rest(&self) {
         self.resting.begin(&self.key, self.limits.rest);
+    }
+
+    /// A client is being ended short: nobody will give it more now, nor the next one.
+    pub(super) fn end_short(&self) -> ShortEnd {
+        self.rest();
+        ShortEnd
     }
 
     /// Begins a fetch of `span`, checked against the digest when that is the whole blob. Gives up at `deadline`.
@@ -101,7 +107,7 @@ impl Client {
     pub(super) async fn go_on(
         &self,
         (at, end, total): (u64, u64, u64),
-        hasher: Option<Hasher>,
+        hasher: Option<Arc<Hasher>>,
         deadline: Instant,
     ) -> Result<Own, NoBlob> {
         let span = Span {
@@ -112,7 +118,10 @@ impl Client {
         if (begun.start, begun.end, begun.total) != (at, end, total) {
             return Err(NoBlob::Unavailable);
         }
-        let check = |hasher| Verify::new(hasher, self.key.digest, end - at, self.limits.hold_back);
+        let check = |hasher: Arc<Hasher>| {
+            let hasher = Arc::unwrap_or_clone(hasher);
+            Box::new(Verify::new(hasher, self.key.digest, end - at, self.limits.hold_back))
+        };
         Ok(Own {
             verify: hasher.map(check),
             ..begun.own
@@ -124,9 +133,8 @@ impl Own {
     /// The next bytes, never none.
     pub(super) async fn next(&mut self) -> Result<Bytes, ShortEnd> {
         loop {
-            let chunk = match self.body.next().await {
-                Some(Ok(chunk)) => chunk,
-                Some(Err(_)) | None => return Err(ShortEnd),
+            let Some(Ok(chunk)) = self.body.next().await else {
+                return Err(ShortEnd);
             };
             let chunk = match &mut self.verify {
                 Some(verify) => verify.pass(chunk).map_err(|_| ShortEnd)?,

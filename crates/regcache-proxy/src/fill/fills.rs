@@ -117,6 +117,9 @@ impl Fills {
         }
         let deadline = asked + shared.limits.start;
         if shared.resting.contains(&client.key) {
+            if let Some(one) = flight {
+                one.nudge.notify_one();
+            }
             return Err(NoBlob::Unavailable);
         }
         if flight.is_none() && shared.unkept.contains(&client.key) {

@@ -63,7 +63,7 @@ pub(super) struct Adrift {
     /// Bytes before this offset are there, and may be given out.
     pub(super) len: u64,
     /// What has taken in exactly those: whoever was promised the whole blob still checks its digest.
-    pub(super) hasher: Option<Hasher>,
+    pub(super) hasher: Option<Arc<Hasher>>,
 }
 
 /// What somebody who has no answer yet can make of a state.

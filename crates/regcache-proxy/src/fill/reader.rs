@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use regcache_transfer::Hasher;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::bypass::{Client, Own};
 use super::published::State;
@@ -37,7 +37,7 @@ pub(super) struct Reader {
 enum Step {
     Give { file: Arc<File>, to: u64, generation: u32 },
     Wait,
-    Alone(Option<Hasher>),
+    Alone(Option<Arc<Hasher>>),
     End,
 }
 
@@ -86,7 +86,7 @@ impl Reader {
             if reader.ended || reader.at >= reader.end {
                 return None;
             }
-            let piece = reader.next().await;
+            let piece = reader.in_time().await;
             match &piece {
                 Ok(piece) => reader.at += piece.len(),
                 Err(ShortEnd) => reader.end(),
@@ -103,7 +103,28 @@ impl Reader {
         self.state = None;
     }
 
-    async fn next(&mut self) -> Result<Piece, ShortEnd> {
+    /// The next bytes, within the time that a client may wait. Bytes that trickle are as good as none.
+    async fn in_time(&mut self) -> Result<Piece, ShortEnd> {
+        let begun = Instant::now();
+        let patience = self.client.limits.gap.saturating_sub(self.waited);
+        let deadline = begun + patience;
+        let Ok(piece) = timeout_at(deadline, self.next(deadline)).await else {
+            return Err(self.client.end_short());
+        };
+        let piece = piece?;
+        let waited = begun.elapsed();
+        self.moved += piece.len();
+        // Later than the limit and yet here: it was the client who was away in between.
+        if self.moved >= self.client.limits.progress || waited > patience {
+            self.waited = Duration::ZERO;
+            self.moved = 0;
+        } else {
+            self.waited += waited;
+        }
+        Ok(piece)
+    }
+
+    async fn next(&mut self, deadline: Instant) -> Result<Piece, ShortEnd> {
         loop {
             match self.step() {
                 Step::Give { file, to, generation } => {
@@ -118,15 +139,17 @@ impl Reader {
                 }
                 Step::Wait => self.wait().await?,
                 Step::Alone(hasher) => {
-                    let own = self.go_on(hasher).await?;
-                    self.own = Some(own);
+                    // The store takes no more: on from here without it.
+                    self.state = None;
+                    let part = (self.at, self.end, self.total);
+                    let own = self.client.go_on(part, hasher, deadline).await;
+                    self.own = Some(own.map_err(|_| self.client.end_short())?);
                 }
                 Step::End if self.own.is_none() => return Err(ShortEnd),
                 Step::End => {}
             }
             if let Some(own) = &mut self.own {
-                // Nobody will give more of it now: neither to this client, which is told, nor to the next.
-                let chunk = own.next().await.inspect_err(|_| self.client.rest())?;
+                let chunk = own.next().await.map_err(|_| self.client.end_short())?;
                 return Ok(Piece::Bytes(chunk));
             }
         }
@@ -179,13 +202,11 @@ impl Reader {
         }
     }
 
-    /// Waits for the fill to move, as long as a client may be left waiting. Bytes that trickle are as good as none.
+    /// Waits for the fill to move.
     async fn wait(&mut self) -> Result<(), ShortEnd> {
         let Some(state) = &mut self.state else {
             return Err(ShortEnd);
         };
-        let begun = Instant::now();
-        let patience = self.client.limits.gap.saturating_sub(self.waited);
         let moved = |state: &State| match state {
             State::Growing(growth) => {
                 growth.published > self.at || self.generation.is_some_and(|given| given != growth.generation)
@@ -193,39 +214,6 @@ impl Reader {
             State::Asking => self.generation.is_some(),
             _ => true,
         };
-        match timeout(patience, state.wait_for(moved)).await {
-            Err(_) => {
-                self.client.rest();
-                return Err(ShortEnd);
-            }
-            Ok(Err(_)) => return Err(ShortEnd),
-            Ok(Ok(state)) => {
-                if let State::Growing(growth) = &*state {
-                    self.moved += growth.published.saturating_sub(self.at);
-                }
-            }
-        }
-        let waited = begun.elapsed();
-        if self.moved >= self.client.limits.progress || waited > patience {
-            self.waited = Duration::ZERO;
-            self.moved = 0;
-        } else {
-            self.waited += waited;
-        }
-        Ok(())
-    }
-
-    /// The store takes no more: goes on from here with a fetch of its own, in the time that a client may wait.
-    async fn go_on(&mut self, hasher: Option<Hasher>) -> Result<Own, ShortEnd> {
-        self.state = None;
-        let deadline = Instant::now() + self.client.limits.gap;
-        let own = self.client.go_on((self.at, self.end, self.total), hasher, deadline);
-        match timeout_at(deadline, own).await {
-            Ok(Ok(own)) => Ok(own),
-            Ok(Err(_)) | Err(_) => {
-                self.client.rest();
-                Err(ShortEnd)
-            }
-        }
+        state.wait_for(moved).await.map(|_| ()).map_err(|_| ShortEnd)
     }
 }

@@ -216,7 +216,7 @@ impl Fill<'_> {
             total,
             file: None,
             len: 0,
-            hasher: Some(self.one.key.digest.hasher()),
+            hasher: Some(Arc::new(self.one.key.digest.hasher())),
         }));
     }
 

@@ -108,9 +108,10 @@ async fn find(client: &Client, one: &One, state: &mut watch::Receiver<State>, sp
         }
     }
     let own = async {
-        let place = match short {
-            true => None,
-            false => one.aside.clone().acquire_owned().await.ok(),
+        let place = if short {
+            None
+        } else {
+            one.aside.clone().acquire_owned().await.ok()
         };
         client.fetch(span, place, Instant::now() + limits.start).await
     };

@@ -24,7 +24,7 @@ pub(super) struct Writing {
     /// Bytes before this offset may be seen before the digest is known to be right.
     free: u64,
     /// What has taken in exactly those.
-    at_free: Option<Hasher>,
+    at_free: Option<Arc<Hasher>>,
     /// How many bytes an earlier fill had left.
     pub(super) found: u64,
     pace: Pace,
@@ -44,21 +44,21 @@ impl Writing {
         digest: Digest,
         limits: &FillLimits,
     ) -> Self {
-        let (hasher, hashed) = (growing.hasher(), growing.len());
+        let (hasher, found) = (growing.hasher(), growing.len());
         let free = match total {
             small if small <= limits.small => 0,
             total => total.saturating_sub(limits.hold_back),
         };
         Self {
-            at_free: (hashed == free).then(|| hasher.clone()),
+            at_free: (found == free).then(|| Arc::new(hasher.clone())),
             growing,
             total,
             generation,
             digest,
             hasher,
-            hashed,
+            hashed: found,
             free,
-            found: hashed,
+            found,
             pace: Pace {
                 since: Instant::now(),
                 bytes: 0,
@@ -91,7 +91,7 @@ impl Writing {
             let to_free = usize::try_from(self.free.saturating_sub(self.hashed)).unwrap_or(usize::MAX);
             if to_free > 0 && to_free <= chunk.len() {
                 self.update(&chunk.split_to(to_free));
-                self.at_free = Some(self.hasher.clone());
+                self.at_free = Some(Arc::new(self.hasher.clone()));
             }
             self.update(&chunk);
         }
@@ -118,9 +118,9 @@ impl Writing {
     /// What is left to its readers when it cannot grow any more.
     pub(super) fn adrift(&self) -> Adrift {
         let (len, hasher) = if self.hashed < self.free {
-            (self.hashed, Some(self.hasher.clone()))
+            (self.hashed, Some(Arc::new(self.hasher.clone())))
         } else if self.free == 0 {
-            (0, Some(self.digest.hasher()))
+            (0, Some(Arc::new(self.digest.hasher())))
         } else {
             (self.free, self.at_free.clone())
         };

@@ -1,0 +1,170 @@
+//! One fetch, many clients: what it costs, and that none of them holds up another.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use tokio::time::{Instant, timeout};
+
+use super::bench::{Bench, bytes_of, from, read};
+use super::script::{Act, Headers};
+use crate::fill::How;
+
+const SOON: Duration = Duration::from_millis(50);
+
+#[tokio::test(start_paused = true)]
+async fn fifty_clients_cost_one_request() {
+    for size in [0, 1, 1000, 1001, 50_000] {
+        let late = Act::answering(Headers::Late(Duration::from_millis(500)));
+        let bench = Bench::new(size, [vec![late]]);
+        let clients: Vec<_> = (0..50).map(|_| bench.client(None)).collect();
+        let mut misses = 0;
+        for client in join_all(clients).await {
+            let seen = client.unwrap().unwrap();
+            assert!(seen.is(&bench.blob), "{size}");
+            misses += u32::from(seen.how == How::Miss);
+            assert!(matches!(seen.how, How::Miss | How::Join));
+        }
+        assert_eq!((misses, bench.asked()), (1, vec![vec![0]]), "{size}");
+        bench.ended("stored").await;
+        let hit = bench.get(None).await.unwrap();
+        assert!(hit.is(&bench.blob) && hit.how == How::Hit);
+        assert_eq!(bench.asked(), [vec![0]]);
+        let metrics = bench.metrics();
+        for line in [
+            format!("regcache_fill_received_bytes_total{{upstream=\"docker.io\"}} {size}\n"),
+            "regcache_fill_in_flight{upstream=\"docker.io\"} 0\n".into(),
+            "regcache_fill_first_byte_seconds_count{how=\"join\"} 49\n".into(),
+        ] {
+            assert!(size == 0 || metrics.contains(&line), "{line} of {metrics}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_and_first_bytes_do_not_wait_for_the_rest() {
+    let (open, act) = Act::gated();
+    let bench = Bench::new(5000, [vec![act]]);
+    open.send_replace(10);
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let mut answer = timeout(SOON, bench.open(None)).await.unwrap().unwrap();
+        assert_eq!((answer.total, answer.start, answer.end), (5000, 0, 5000));
+        let first = timeout(SOON, answer.pieces.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(bytes_of(&first), bench.blob[..10]);
+        answers.push(answer);
+    }
+    assert_eq!(bench.fills.size("docker.io", &bench.digest), Some(5000));
+    assert_eq!(bench.fills.size("ghcr.io", &bench.digest), None);
+    // What comes is seen by both, without anybody asking the clock.
+    open.send_replace(20);
+    for answer in &mut answers {
+        let next = timeout(SOON, answer.pieces.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(bytes_of(&next), bench.blob[10..20]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn followers_read_at_their_own_pace() {
+    let act = Act {
+        pace: Duration::from_millis(20),
+        ..Act::good()
+    };
+    let bench = Bench::new(50_000, [vec![act]]);
+    let quick = bench.client(None);
+    let slow = bench.open(None).await.unwrap();
+    let never = bench.open(None).await.unwrap();
+    let begun = Instant::now();
+    let slow = read(slow, Duration::ZERO, Duration::from_secs(3)).await;
+    let quick = quick.await.unwrap().unwrap();
+    assert!(quick.is(&bench.blob) && slow.is(&bench.blob));
+    assert!(begun.elapsed() > Duration::from_secs(10));
+    assert_eq!(bench.asked(), [[0]]);
+    let late = read(never, Duration::ZERO, Duration::ZERO).await;
+    assert!(late.is(&bench.blob), "who comes back late finds everything");
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_is_held_back_until_the_digest_is_right() {
+    let (open, act) = Act::gated();
+    let bench = Bench::new(5000, [vec![act]]);
+    open.send_replace(4999);
+    let mut answer = bench.open(None).await.unwrap();
+    let mut seen = Vec::new();
+    while let Ok(Some(piece)) = timeout(Duration::from_secs(1), answer.pieces.next()).await {
+        seen.extend(bytes_of(&piece.unwrap()));
+    }
+    assert_eq!(seen, bench.blob[..4900]);
+    open.send_replace(5000);
+    let rest = answer.pieces.next().await.unwrap().unwrap();
+    assert_eq!(bytes_of(&rest), bench.blob[4900..]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn small_blob_is_verified_before_its_first_byte() {
+    let (open, act) = Act::gated();
+    let bench = Bench::new(1000, [vec![act]]);
+    open.send_replace(999);
+    let client = bench.client(None);
+    assert!(timeout(SOON, bench.open(None)).await.is_err());
+    assert_eq!(bench.fills.size("docker.io", &bench.digest), Some(1000));
+    open.send_replace(1000);
+    assert!(client.await.unwrap().unwrap().is(&bench.blob));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fill_goes_on_when_the_leader_leaves() {
+    let (open, act) = Act::gated();
+    let bench = Bench::new(5000, [vec![act]]);
+    open.send_replace(1000);
+    let leader = bench.open(None).await.unwrap();
+    let follower = bench.client(None);
+    drop(leader);
+    open.send_replace(5000);
+    assert!(follower.await.unwrap().unwrap().is(&bench.blob));
+    assert_eq!(bench.asked(), [[0]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fill_goes_on_when_all_leave_before_headers_or_after() {
+    for open_first in [0, 1000] {
+        let (open, act) = Act::gated();
+        let bench = Bench::new(5000, [vec![act]]);
+        open.send_replace(open_first);
+        // Dropped, whether it has an answer or not.
+        drop(timeout(SOON, bench.open(None)).await);
+        open.send_replace(5000);
+        bench.ended("stored").await;
+        let back = bench.get(from(100)).await.unwrap();
+        assert!(back.is(&bench.blob[100..]) && back.how == How::Hit);
+        assert_eq!(bench.asked(), [[0]], "no byte is fetched twice");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn fills_end_when_the_program_does_and_keep_what_they_have() {
+    let (open, act) = Act::gated();
+    let bench = Bench::new(5000, [vec![act]]);
+    open.send_replace(1000);
+    let reader = bench.client(None);
+    let begun = Instant::now();
+    tokio::task::yield_now().await;
+    tokio::time::sleep(SOON).await;
+    bench.fills.shutdown(Duration::from_secs(2)).await;
+    assert_eq!(begun.elapsed().as_secs(), 2, "who reads is given the grace");
+    let seen = reader.await.unwrap().unwrap();
+    assert!(seen.end.is_err() && seen.bytes == bench.blob[..1000]);
+    assert_eq!(bench.shelf.bytes(&bench.digest), bench.blob[..1000]);
+    assert!(bench.open(None).await.is_err(), "nothing begins any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn fills_that_nobody_reads_end_at_once_with_the_program() {
+    let (open, act) = Act::gated();
+    let bench = Bench::new(5000, [vec![act]]);
+    open.send_replace(1000);
+    drop(bench.open(None).await);
+    let begun = Instant::now();
+    bench.fills.shutdown(Duration::from_secs(20)).await;
+    assert_eq!(begun.elapsed().as_secs(), 0);
+}
