@@ -1,12 +1,42 @@
 //! What is kept: blobs and manifests as files by digest, and an index of facts about them.
+//!
+//! `keeper` is the thread that opens, writes behind and repairs; `scan` looks through the files after a start;
+//! `catalogue` is what is there, in memory, with the budget; `partial` is a blob that grows; `facts` and `tags` are what
+//! is known beside blobs; `index` is redb; `disk` is system calls; `health` says whether all this works.
+//!
+//! What is promised, whatever ends the process:
+//! - A file under `blobs/` got its name when it was whole and its digest right. The index speaks for it only after its
+//!   bytes were synced; what the index does not speak for is read again before it is served. So a power failure is
+//!   survived too, though nothing ever waits for a sync.
+//! - A hit takes no system call but the first opening of its file, and never waits for a write.
+//! - The budget holds what is stored, what fills were promised, what they left, and the index.
 
+mod catalogue;
+mod disk;
 mod error;
+mod facts;
+mod health;
+mod index;
+mod inner;
+mod keeper;
+mod key;
+mod layout;
+mod leftovers;
+mod memory;
 mod metrics;
 mod options;
 mod partial;
+mod scan;
+mod space;
+mod tags;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
-use std::sync::Arc;
+use std::os::unix::fs::FileExt;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -14,15 +44,39 @@ use regcache_transfer::Digest;
 
 use crate::names::{Repository, Tag};
 
+use facts::{Name, Value};
+use index::Table;
+use inner::Inner;
+use keeper::{Keeper, MANY, Order};
+use key::Key;
+use partial::blocking;
+
 pub use error::NotStored;
 pub use metrics::StoreMetrics;
 pub use options::Options;
 pub use partial::Partial;
 
+/// The largest manifest, bytes: what registries accept.
+const LARGEST_MANIFEST: usize = 4 << 20;
+/// The longest media type, bytes.
+const LONGEST_MEDIA_TYPE: usize = 255;
+/// A file that nobody vouches for is read at once when it is asked for and no larger; bytes.
+const VERIFY_AT_ONCE: u64 = 32 << 20;
+/// What is known to be held is noted again after so long, so that what is not used is what goes; milliseconds.
+const NOTE_AGAIN: u64 = 24 * 3600 * 1000;
+
 /// A content-addressed store in one directory. It never fails to open: what cannot be used is set aside or bypassed,
 /// and [`Store::trouble`] says so.
 #[derive(Debug)]
-pub struct Store {}
+pub struct Store {
+    inner: Arc<Inner>,
+    orders: Sender<Order>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+    /// One at a time reads what nobody vouches for, or many would read the same.
+    verifying: tokio::sync::Mutex<()>,
+    /// One at a time changes a tag, or one of two changes would be lost.
+    tagging: tokio::sync::Mutex<()>,
+}
 
 /// A whole, verified blob.
 #[derive(Clone, Debug)]
@@ -66,81 +120,296 @@ pub struct Statistics {
     pub limit_bytes: u64,
 }
 
-#[expect(clippy::unused_async, reason = "signature first")]
 impl Store {
     /// Opens or makes the store in the background; whoever asks before it is open waits for it, but not for long.
-    pub fn open(_options: Options, _metrics: &StoreMetrics) -> Arc<Self> {
-        Arc::new(Self {})
+    pub fn open(options: Options, metrics: &StoreMetrics) -> Arc<Self> {
+        let inner = Arc::new(Inner::new(&options, metrics.clone()));
+        let (orders, received) = mpsc::channel();
+        let keeper = Keeper::new(Arc::clone(&inner), options.every);
+        let spawned = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || keeper.run(&received));
+        let keeper = spawned
+            .map_err(|error| inner.health.fail("starting a thread", &error))
+            .ok();
+        Arc::new(Self {
+            inner,
+            orders,
+            keeper: Mutex::new(keeper),
+            verifying: tokio::sync::Mutex::default(),
+            tagging: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Why nothing can be stored at the moment, for people.
     pub fn trouble(&self) -> Option<String> {
-        None
+        self.inner.health.trouble()
     }
 
     /// Another budget from now on (see [`Options::max_bytes`]).
-    pub fn set_max_bytes(&self, _max_bytes: Option<u64>) {}
+    pub fn set_max_bytes(&self, max_bytes: Option<u64>) {
+        self.inner.set_max_bytes(max_bytes);
+        self.round();
+    }
 
     /// How full it is.
     pub fn statistics(&self) -> Statistics {
-        Statistics {
-            blobs: 0,
-            used_bytes: 0,
-            limit_bytes: 0,
-        }
+        self.inner.statistics()
     }
 
     /// The blob, when it is here. Counts as a use.
-    pub async fn blob(&self, _digest: &Digest) -> Option<Blob> {
-        None
+    pub async fn blob(&self, digest: &Digest) -> Option<Blob> {
+        let key = Key::from(digest);
+        self.opened().await;
+        self.settle(&key).await;
+        let (size, many) = {
+            let mut catalogue = lock(&self.inner.catalogue);
+            let size = catalogue.touch(&key)?.size;
+            if let Some(file) = catalogue.open_file(&key) {
+                return Some(Blob { size, file });
+            }
+            catalogue.opening(&key);
+            (size, catalogue.dirty() == MANY)
+        };
+        if many {
+            self.round();
+        }
+        let inner = Arc::clone(&self.inner);
+        let file = tokio::task::spawn_blocking(move || inner.open_blob(&key, size))
+            .await
+            .ok()??;
+        Some(Blob { size, file })
     }
 
     /// Whether the blob or manifest is here. No use is counted.
-    pub async fn has(&self, _digest: &Digest) -> bool {
-        false
+    pub async fn has(&self, digest: &Digest) -> bool {
+        self.opened().await;
+        let key = Key::from(digest);
+        lock(&self.inner.catalogue)
+            .get(&key)
+            .is_some_and(|entry| entry.verified)
     }
 
     /// Starts a blob of `total` bytes, for which room is made; takes up what an earlier fill left
-    /// ([`Partial::len`] says how much).
-    pub async fn begin(self: &Arc<Self>, _digest: &Digest, _total: u64) -> Result<Partial, NotStored> {
-        Err(NotStored::Unusable)
+    /// ([`Partial::len`] says how much). One at a time for each digest.
+    pub async fn begin(&self, digest: &Digest, total: u64) -> Result<Partial, NotStored> {
+        let key = Key::from(digest);
+        self.opened().await;
+        let inner = Arc::clone(&self.inner);
+        blocking(&self.inner, move || Partial::begin(&inner, key, total)).await
+    }
+
+    /// Reading the blob's file failed, or gave other bytes: it is not served again until it has been read through, and
+    /// removed when it is wrong.
+    pub async fn suspect(&self, digest: &Digest) {
+        let key = Key::from(digest);
+        self.opened().await;
+        lock(&self.inner.catalogue).doubt(&key);
+        lock(&self.inner.urgent).push(key);
+        self.round();
     }
 
     /// Keeps a manifest whose digest has been checked. It is remembered in memory for a while even when this fails.
-    pub async fn put_manifest(&self, _digest: &Digest, _media_type: &str, _bytes: Bytes) -> Result<(), NotStored> {
-        Err(NotStored::Unusable)
+    pub async fn put_manifest(&self, digest: &Digest, media_type: &str, bytes: Bytes) -> Result<(), NotStored> {
+        if bytes.len() > LARGEST_MANIFEST || media_type.len() > LONGEST_MEDIA_TYPE {
+            self.inner.metrics.not_stored(NotStored::Length);
+            return Err(NotStored::Length);
+        }
+        let key = Key::from(digest);
+        let media_type = media_type.to_owned();
+        let manifest = Manifest {
+            media_type: media_type.clone(),
+            bytes: bytes.clone(),
+        };
+        self.remember(&key, &manifest);
+        self.opened().await;
+        {
+            let mut catalogue = lock(&self.inner.catalogue);
+            if catalogue.set_media(&key, &media_type) {
+                catalogue.touch(&key);
+                return Ok(());
+            }
+        }
+        let inner = Arc::clone(&self.inner);
+        let work = move || match Partial::begin(&inner, key, bytes.len() as u64) {
+            // The same bytes are being written by somebody else.
+            Err(NotStored::Busy) => Ok(()),
+            Err(reason) => Err(reason),
+            Ok(mut partial) => {
+                let there = usize::try_from(partial.len()).unwrap_or(usize::MAX);
+                partial.push(&[bytes.slice(there.min(bytes.len())..)])?;
+                partial.finish(Some(&media_type)).map(drop)
+            }
+        };
+        blocking(&self.inner, work).await
     }
 
     /// The manifest, when it is here. Counts as a use.
-    pub async fn manifest(&self, _digest: &Digest) -> Option<Manifest> {
-        None
+    pub async fn manifest(&self, digest: &Digest) -> Option<Manifest> {
+        let key = Key::from(digest);
+        let recent = lock(&self.inner.manifests).get(&key);
+        if recent.is_some() {
+            lock(&self.inner.catalogue).touch(&key);
+            return recent;
+        }
+        self.opened().await;
+        let media_type = {
+            let catalogue = lock(&self.inner.catalogue);
+            let entry = catalogue.get(&key)?;
+            let size = usize::try_from(entry.size).ok();
+            size.filter(|size| *size <= LARGEST_MANIFEST)?;
+            catalogue.media(entry)?.to_owned()
+        };
+        let Blob { size, file } = self.blob(digest).await?;
+        let inner = Arc::clone(&self.inner);
+        let digest = *digest;
+        let read = move || {
+            let mut bytes = vec![0; usize::try_from(size).ok()?];
+            let read = file.read_exact_at(&mut bytes, 0);
+            if read.is_ok() && digest.matches(&bytes) {
+                return Some(Bytes::from(bytes));
+            }
+            inner.drop_file(&Key::from(digest));
+            None
+        };
+        let bytes = tokio::task::spawn_blocking(read).await.ok()??;
+        let manifest = Manifest { media_type, bytes };
+        self.remember(&key, &manifest);
+        Some(manifest)
     }
 
     /// Never evict this digest, from now on and after a restart too.
-    pub async fn pin(&self, _digest: &Digest) {}
+    pub async fn pin(&self, digest: &Digest) {
+        self.set_pin(digest, true).await;
+    }
 
     /// Evict it like any other.
-    pub async fn unpin(&self, _digest: &Digest) {}
+    pub async fn unpin(&self, digest: &Digest) {
+        self.set_pin(digest, false).await;
+    }
 
     /// Remembers that the repository of that upstream has these digests. Cheap when all of it is known.
-    pub async fn note_holds(&self, _upstream: &str, _repository: &Repository, _digests: &[Digest]) {}
+    pub async fn note_holds(&self, upstream: &str, repository: &Repository, digests: &[Digest]) {
+        self.opened().await;
+        let now = lock(&self.inner.catalogue).now();
+        let mut facts = lock(&self.inner.facts);
+        for digest in digests {
+            let name = tags::holds_name(upstream, repository, &Key::from(digest));
+            let known = facts.get(&name).flatten();
+            if known.is_none_or(|fact| index::time(&fact).saturating_add(NOTE_AGAIN) < now) {
+                facts.put(name, Some(tags::bare(now)));
+            }
+        }
+        let many = facts.waiting() >= MANY;
+        drop(facts);
+        if many {
+            self.round();
+        }
+    }
 
     /// Whether the repository of that upstream is known to have the digest.
-    pub async fn holds(&self, _upstream: &str, _repository: &Repository, _digest: &Digest) -> bool {
-        false
+    pub async fn holds(&self, upstream: &str, repository: &Repository, digest: &Digest) -> bool {
+        let name = tags::holds_name(upstream, repository, &Key::from(digest));
+        self.fact(name).await.is_some()
     }
 
     /// What the tag last was for who sends this `Accept`.
-    pub async fn tag(&self, _upstream: &str, _repository: &Repository, _tag: &Tag, _accept: &str) -> Option<TagFact> {
-        None
+    pub async fn tag(&self, upstream: &str, repository: &Repository, tag: &Tag, accept: &str) -> Option<TagFact> {
+        let value = self.fact(tags::tag_name(upstream, repository, tag)).await?;
+        tags::find(&value, accept)
     }
 
     /// Remembers what a tag is.
-    pub async fn put_tag(&self, _upstream: &str, _repository: &Repository, _tag: &Tag, _accept: &str, _fact: TagFact) {}
+    pub async fn put_tag(&self, upstream: &str, repository: &Repository, tag: &Tag, accept: &str, fact: TagFact) {
+        let name = tags::tag_name(upstream, repository, tag);
+        let turn = self.tagging.lock().await;
+        let before = self.fact(name.clone()).await;
+        if let Some(value) = tags::with(before.as_deref().unwrap_or_default(), accept, fact) {
+            lock(&self.inner.facts).put(name, Some(value));
+        }
+        drop(turn);
+    }
 
     /// Forgets a tag, for every `Accept`: upstream does not have it any more.
-    pub async fn remove_tag(&self, _upstream: &str, _repository: &Repository, _tag: &Tag) {}
+    pub async fn remove_tag(&self, upstream: &str, repository: &Repository, tag: &Tag) {
+        let turn = self.tagging.lock().await;
+        lock(&self.inner.facts).put(tags::tag_name(upstream, repository, tag), None);
+        drop(turn);
+    }
 
     /// Writes everything down and lets go of the directory. Nothing is stored or found afterwards.
-    pub async fn close(&self) {}
+    pub async fn close(&self) {
+        _ = self.orders.send(Order::Close);
+        let keeper = lock(&self.keeper).take();
+        if let Some(keeper) = keeper {
+            drop(tokio::task::spawn_blocking(|| keeper.join()).await);
+        }
+    }
+
+    /// Waits until it is known whether the store can be used: at most some seconds after the start.
+    async fn opened(&self) {
+        if self.inner.health.is_opening() {
+            let inner = Arc::clone(&self.inner);
+            drop(tokio::task::spawn_blocking(move || inner.health.wait()).await);
+        }
+    }
+
+    /// Reads a file that nobody vouches for yet, when that does not take long; otherwise it is the next one to be read.
+    async fn settle(&self, key: &Key) {
+        let size = lock(&self.inner.catalogue)
+            .get(key)
+            .filter(|entry| !entry.verified)
+            .map(|entry| entry.size);
+        let Some(size) = size else { return };
+        if size > VERIFY_AT_ONCE {
+            let mut urgent = lock(&self.inner.urgent);
+            if !urgent.contains(key) && urgent.len() < MANY {
+                urgent.push(key.clone());
+            }
+            return;
+        }
+        let turn = self.verifying.lock().await;
+        if lock(&self.inner.catalogue).is_unverified(key) {
+            let inner = Arc::clone(&self.inner);
+            let key = key.clone();
+            drop(tokio::task::spawn_blocking(move || inner.verify(&key, || {})).await);
+        }
+        drop(turn);
+    }
+
+    async fn fact(&self, name: Name) -> Value {
+        self.opened().await;
+        if let Some(known) = lock(&self.inner.facts).get(&name) {
+            return known;
+        }
+        let inner = Arc::clone(&self.inner);
+        tokio::task::spawn_blocking(move || inner.fact(&name))
+            .await
+            .ok()
+            .flatten()
+    }
+
+    async fn set_pin(&self, digest: &Digest, pinned: bool) {
+        self.opened().await;
+        let key = Key::from(digest);
+        let mut catalogue = lock(&self.inner.catalogue);
+        catalogue.pin(&key, pinned);
+        let value = pinned.then(|| tags::bare(catalogue.now()));
+        drop(catalogue);
+        lock(&self.inner.facts).put((Table::Pins, key.bytes().into()), value);
+    }
+
+    fn remember(&self, key: &Key, manifest: &Manifest) {
+        let cost = manifest.bytes.len() + manifest.media_type.len() + 128;
+        lock(&self.inner.manifests).insert(key.clone(), manifest.clone(), cost);
+    }
+
+    fn round(&self) {
+        _ = self.orders.send(Order::Round);
+    }
+}
+
+/// Locks; what a thread that panicked left is as good as any cache.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

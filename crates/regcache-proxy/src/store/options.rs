@@ -11,10 +11,9 @@ pub struct Options {
     /// The budget in bytes, never more than 90 % of the file system. `None`: 90 % of the file system, and 15 % of it
     /// stay free when others write there too.
     pub max_bytes: Option<u64>,
-    /// How often what has changed is written to the index: so much is forgotten by a crash.
-    pub flush_every: Duration,
-    /// How often a store that cannot be used looks whether it can be again.
-    pub retry_every: Duration,
+    /// How often what has changed is written to the index (a crash forgets so much), and how often a store that cannot
+    /// be used looks whether it can be again.
+    pub every: Duration,
 }
 
 impl Options {
@@ -23,8 +22,7 @@ impl Options {
         Self {
             directory: directory.into(),
             max_bytes: None,
-            flush_every: Duration::from_secs(2),
-            retry_every: Duration::from_secs(2),
+            every: Duration::from_secs(2),
         }
     }
 }

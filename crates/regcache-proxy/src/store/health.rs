@@ -1,0 +1,127 @@
+//! Whether the store can be used, and if not, why.
+
+use std::io;
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use super::error::NotStored;
+use super::lock;
+use super::metrics::StoreMetrics;
+
+/// How long those wait who come before the store is open.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often the same trouble is told.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Opening,
+    Usable,
+    Trouble(NotStored, String),
+    Closed,
+}
+
+/// The state of the store as a whole.
+#[derive(Debug)]
+pub(super) struct Health {
+    state: Mutex<State>,
+    decided: Condvar,
+    said: Mutex<Option<(String, Instant)>>,
+    metrics: StoreMetrics,
+}
+
+impl Health {
+    pub(super) fn new(metrics: StoreMetrics) -> Self {
+        metrics.usable.set(0);
+        Self {
+            state: Mutex::new(State::Opening),
+            decided: Condvar::new(),
+            said: Mutex::new(None),
+            metrics,
+        }
+    }
+
+    /// Whether it is not known yet how the store is.
+    pub(super) fn is_opening(&self) -> bool {
+        *lock(&self.state) == State::Opening
+    }
+
+    /// Nothing on disk is ours any more.
+    pub(super) fn is_closed(&self) -> bool {
+        *lock(&self.state) == State::Closed
+    }
+
+    /// Waits, not for long, until it is known how the store is.
+    pub(super) fn wait(&self) {
+        let state = lock(&self.state);
+        let opened = self
+            .decided
+            .wait_timeout_while(state, PATIENCE, |state| *state == State::Opening);
+        drop(opened);
+    }
+
+    /// Whether something can be stored.
+    pub(super) fn check(&self) -> Result<(), NotStored> {
+        match &*lock(&self.state) {
+            State::Usable => Ok(()),
+            State::Trouble(reason, _) => Err(*reason),
+            State::Opening | State::Closed => Err(NotStored::Unusable),
+        }
+    }
+
+    /// Why nothing can be stored, for people.
+    pub(super) fn trouble(&self) -> Option<String> {
+        match &*lock(&self.state) {
+            State::Usable => None,
+            State::Opening => Some("the store is being opened".to_owned()),
+            State::Closed => Some("the store is closed".to_owned()),
+            State::Trouble(_, text) => Some(text.clone()),
+        }
+    }
+
+    /// A system call failed: nothing is stored until it is known to go again.
+    pub(super) fn fail(&self, doing: &str, error: &io::Error) -> NotStored {
+        let reason = NotStored::from_io(error);
+        self.set_trouble(reason, format!("{doing}: {error}"));
+        reason
+    }
+
+    pub(super) fn set_trouble(&self, reason: NotStored, text: String) {
+        let mut state = lock(&self.state);
+        if *state == State::Closed {
+            return;
+        }
+        let mut said = lock(&self.said);
+        // A trouble that comes and goes is told once a minute.
+        if said
+            .as_ref()
+            .is_none_or(|(before, at)| *before != text || at.elapsed() > SAY_AGAIN)
+        {
+            tracing::warn!(reason = %text, "nothing is stored for the time being");
+            *said = Some((text.clone(), Instant::now()));
+        }
+        drop(said);
+        *state = State::Trouble(reason, text);
+        self.metrics.usable.set(0);
+        self.decided.notify_all();
+    }
+
+    pub(super) fn set_usable(&self) {
+        let mut state = lock(&self.state);
+        match *state {
+            State::Usable | State::Closed => return,
+            State::Trouble(..) => tracing::debug!("the store is usable again"),
+            State::Opening => {}
+        }
+        *state = State::Usable;
+        self.metrics.usable.set(1);
+        self.decided.notify_all();
+    }
+
+    pub(super) fn set_closed(&self) {
+        *lock(&self.state) = State::Closed;
+        self.metrics.usable.set(0);
+        self.decided.notify_all();
+    }
+}

@@ -1,0 +1,100 @@
+//! Disks that fail: serving goes on, and storing comes back by itself.
+
+use std::io::ErrorKind;
+
+use rstest::rstest;
+
+use super::*;
+use crate::store::NotStored;
+
+#[rstest]
+#[case(ErrorKind::StorageFull, NotStored::NoSpace)]
+#[case(ErrorKind::QuotaExceeded, NotStored::NoSpace)]
+#[case(ErrorKind::ReadOnlyFilesystem, NotStored::ReadOnly)]
+#[case(ErrorKind::Other, NotStored::Disk)]
+#[tokio::test]
+async fn a_disk_that_fails_is_said_and_survived(#[case] fault: ErrorKind, #[case] reason: NotStored) {
+    let (_directory, store) = fresh();
+    let kept = content(1, 1000);
+    let digest = put(&store, &kept).await;
+    written(&store).await;
+    let other = Digest::sha256(&content(2, 200_000));
+    let mut partial = store.begin(&other, 200_000).await.unwrap();
+    partial
+        .append(vec![content(2, 200_000).slice(..100_000)])
+        .await
+        .unwrap();
+
+    store.inner.disk.inject(Some(fault));
+    assert_eq!(partial.append(vec![Bytes::from_static(b"x")]).await, Err(reason));
+    assert_eq!(partial.len(), 100_000);
+    drop(partial);
+    assert!(store.trouble().is_some());
+    assert_eq!(store.begin(&other, 200_000).await.err(), Some(reason));
+    assert_eq!(get(&store, &digest).await, Some(kept));
+    let manifest = content(3, 100);
+    let named = Digest::sha256(&manifest);
+    assert_eq!(
+        store.put_manifest(&named, "text/plain", manifest.clone()).await,
+        Err(reason)
+    );
+    assert_eq!(store.manifest(&named).await.unwrap().bytes, manifest);
+    let repository = "a".parse().unwrap();
+    store.note_holds("docker.io", &repository, &[named]).await;
+    assert!(store.holds("docker.io", &repository, &named).await);
+
+    store.inner.disk.inject(None);
+    until("it is well again", async || store.trouble().is_none()).await;
+    // What had been written before is taken up.
+    assert_eq!(store.begin(&other, 200_000).await.unwrap().len(), 100_000);
+    store.put_manifest(&named, "text/plain", manifest).await.unwrap();
+    written(&store).await;
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_is_bypassed_until_it_can() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    fs::write(&path, "a file").unwrap();
+    let store = open(&path);
+    let digest = Digest::sha256(b"x");
+    assert_eq!(store.blob(&digest).await.map(|blob| blob.size), None);
+    assert!(store.trouble().unwrap().contains("store"));
+    assert!(store.begin(&digest, 1).await.is_err());
+    fs::remove_file(&path).unwrap();
+    until("it is well", async || store.trouble().is_none()).await;
+    put(&store, &content(1, 10)).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_keeps_the_bytes_for_the_next_try() {
+    let (_directory, store) = fresh();
+    let bytes = content(1, 100_000);
+    let digest = Digest::sha256(&bytes);
+    let mut partial = store.begin(&digest, 100_000).await.unwrap();
+    partial.append(vec![bytes.clone()]).await.unwrap();
+    store.inner.disk.inject(Some(ErrorKind::Other));
+    assert_eq!(partial.commit().await.err(), Some(NotStored::Disk));
+    store.inner.disk.inject(None);
+    until("it is well again", async || store.trouble().is_none()).await;
+    let partial = store.begin(&digest, 100_000).await.unwrap();
+    assert_eq!(partial.len(), 100_000);
+    assert_eq!(read(&partial.commit().await.unwrap()), bytes);
+}
+
+#[tokio::test]
+async fn an_index_that_breaks_while_in_use_is_made_anew_from_memory() {
+    let (directory, store) = fresh();
+    let digest = put(&store, &content(1, 1000)).await;
+    store.pin(&digest).await;
+    written(&store).await;
+    store
+        .inner
+        .index_failed(&crate::store::index::IndexError::Broken("for the test".to_owned()));
+    until("there is an index", async || store.inner.index().is_some()).await;
+    written(&store).await;
+    store.close().await;
+    let store = open(directory.path());
+    assert!(store.has(&digest).await);
+    assert_eq!(crate::store::lock(&store.inner.catalogue).pins(), [(&digest).into()]);
+}
