@@ -3,12 +3,14 @@
 //! The pipeline: `fills` (is it stored, is it being fetched, may it be asked for) -> `serve` (one client's answer) ->
 //! `reader` (its bytes at its own pace) or `bypass` (a fetch of its own). Behind it, for each blob once: `run` (rounds
 //! of asking upstream, `heard` judges them) -> `pump` -> `writing` (the file, its digest) -> `published` (how far it
-//! is). `resting` are the blobs that are answered "not now" at once, `keep` and `origin` what is needed of a store and
+//! is). `follow` is for a blob that two upstreams are asked for
+//! at once. `resting` are the blobs that are answered "not now" at once, `keep` and `origin` what is needed of a store and
 //! of an upstream.
 
 mod answer;
 mod bypass;
 mod fills;
+mod follow;
 mod heard;
 mod keep;
 mod limits;

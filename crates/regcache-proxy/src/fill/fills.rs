@@ -138,6 +138,12 @@ impl Shared {
         self.fills().get(key).cloned()
     }
 
+    /// A fetch of the same blob from another upstream, which the store takes.
+    pub(super) fn elsewhere(&self, key: &Key) -> Option<Arc<One>> {
+        let other = |one: &&Arc<One>| one.key.digest == key.digest && one.key.upstream != key.upstream && one.writes();
+        self.fills().values().find(other).cloned()
+    }
+
     /// Begins the fetch, unless somebody else has done so meanwhile.
     fn begin(self: &Arc<Self>, client: &Client) -> Result<(Arc<One>, How), NoBlob> {
         if self.closing.is_cancelled() {

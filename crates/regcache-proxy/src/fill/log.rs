@@ -11,7 +11,7 @@ use super::resting::Key;
 pub(super) enum Outcome {
     /// Fetched, right, and stored.
     Stored,
-    /// It was in the store already: stored between the client's look and the fill's.
+    /// It came into the store from elsewhere: between the client's look and the fill's, or from another upstream.
     Found,
     /// Fetched and right, but the store could not keep it.
     Unkept,

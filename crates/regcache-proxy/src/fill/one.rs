@@ -1,7 +1,7 @@
 //! What everybody who deals with one fetch shares: its state, and who is there.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -13,6 +13,8 @@ pub(super) struct One {
     pub(super) key: Key,
     state: watch::Sender<State>,
     clients: AtomicU64,
+    /// The store takes the blob from this fetch.
+    writes: AtomicBool,
     /// Places for fetches beside this one, each for one client.
     pub(super) aside: Arc<Semaphore>,
     /// Somebody asked for a blob that could not be had: worth another try soon.
@@ -25,6 +27,7 @@ impl One {
             key,
             state: watch::Sender::new(State::Asking),
             clients: AtomicU64::new(0),
+            writes: AtomicBool::new(false),
             aside: Arc::new(Semaphore::new(aside)),
             nudge: Notify::new(),
         })
@@ -62,6 +65,15 @@ impl One {
 
     pub(super) fn clients(&self) -> u64 {
         self.clients.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_writes(&self) {
+        self.writes.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether others that fetch the same blob elsewhere can read along.
+    pub(super) fn writes(&self) -> bool {
+        self.writes.load(Ordering::Relaxed)
     }
 
     /// Done when nobody reads any more.

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::answer::NoBlob;
 use super::fills::Shared;
+use super::follow::{Followed, follow};
 use super::heard::{Heard, Verdict};
 use super::log::{self, Line, Outcome};
 use super::one::One;
@@ -27,6 +28,8 @@ enum Round {
     Full,
     /// The store does not take them.
     NotKept,
+    /// The store takes them from another upstream's fill.
+    Elsewhere(Arc<One>),
     /// Not all of them came.
     Short(Verdict),
 }
@@ -103,6 +106,14 @@ impl Fill<'_> {
                     None => continue,
                 },
                 Round::NotKept => return self.let_go(),
+                Round::Elsewhere(other) => {
+                    let total = self.one.total().or(other.total()).unwrap_or_default();
+                    if follow(self.one, other).await == Followed::Whole {
+                        return Outcome::Found;
+                    }
+                    self.adrift(total);
+                    return Outcome::NotStored;
+                }
                 Round::Short(Verdict::Final(outcome)) => {
                     if let (Outcome::WrongSize, Some(writing)) = (outcome, self.writing.take()) {
                         writing.growing.discard().await;
@@ -150,8 +161,9 @@ impl Fill<'_> {
                     return Round::Short(Verdict::Final(Outcome::WrongSize));
                 }
                 None => {
-                    let Some(writing) = self.begin(transfer.total).await else {
-                        return Round::NotKept;
+                    let writing = match self.begin(transfer.total).await {
+                        Ok(writing) => writing,
+                        Err(round) => return round,
                     };
                     if writing.found > 0 {
                         let full = writing.is_full();
@@ -193,19 +205,23 @@ impl Fill<'_> {
     }
 
     /// The size is known: makes a place for the bytes, and tells the readers what an earlier fill left.
-    async fn begin(&mut self, total: u64) -> Option<Writing> {
+    async fn begin(&mut self, total: u64) -> Result<Writing, Round> {
         let digest = self.one.key.digest;
         match self.shared.keep.begin(&digest, total).await {
             Ok(growing) => {
                 let mut writing = Writing::new(growing, (total, self.generation), digest, &self.shared.limits);
                 let growth = writing.growth();
                 self.one.publish(State::Growing(growth));
-                Some(writing)
+                self.one.set_writes();
+                Ok(writing)
             }
             Err(error) => {
+                if let (NotStored::Busy, Some(other)) = (error, self.shared.elsewhere(&self.one.key)) {
+                    return Err(Round::Elsewhere(other));
+                }
                 self.not_kept(error);
                 self.adrift(total);
-                None
+                Err(Round::NotKept)
             }
         }
     }

@@ -139,6 +139,15 @@ impl Bench {
         })
     }
 
+    /// The same upstream's scripts under another name.
+    pub fn elsewhere(&self, scripts: Vec<Arc<Script>>) -> Arc<Site> {
+        Arc::new(Site {
+            host: "mirror.gcr.io".into(),
+            scripts,
+            turns: self.site.turns.clone(),
+        })
+    }
+
     /// The offsets that upstream was asked for, source by source.
     pub fn asked(&self) -> Vec<Vec<u64>> {
         self.site.scripts.iter().map(|script| script.asked()).collect()

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use tokio::time::{Instant, timeout};
 
 use super::bench::{Bench, bytes_of, from, read};
-use super::script::{Act, Headers};
+use super::script::{Act, Fault, Headers, Script};
 use crate::fill::How;
 
 const SOON: Duration = Duration::from_millis(50);
@@ -167,4 +167,69 @@ async fn fills_that_nobody_reads_end_at_once_with_the_program() {
     let begun = Instant::now();
     bench.fills.shutdown(Duration::from_secs(20)).await;
     assert_eq!(begun.elapsed().as_secs(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_blob_of_two_upstreams_is_stored_from_one_and_read_by_both() {
+    let (open, act) = Act::gated();
+    let bench = Bench::new(50_000, [vec![act]]);
+    open.send_replace(1000);
+    let one = bench.client(None);
+    tokio::time::sleep(SOON).await;
+    let script = Script::new(&bench.blob, [], Act::good());
+    let elsewhere = bench.elsewhere(vec![script.clone()]);
+    let answer = bench.fills.blob(elsewhere.clone(), bench.digest, None).await.unwrap();
+    let other = tokio::spawn(read(answer, Duration::ZERO, Duration::ZERO));
+    tokio::time::sleep(SOON).await;
+    open.send_replace(50_000);
+    assert!(one.await.unwrap().unwrap().is(&bench.blob));
+    assert!(other.await.unwrap().is(&bench.blob));
+    assert!(script.taken() < 1000, "asked for its size and no more");
+    assert_eq!(bench.site.turns.available_permits(), 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_along_another_upstreams_fill_does_not_fall_with_it() {
+    let wrong = Act {
+        pace: Duration::from_millis(10),
+        ..Act::faulty(Fault::Corrupt(4000))
+    };
+    let bench = Bench::new(5000, [vec![wrong]]);
+    let one = bench.client(None);
+    tokio::time::sleep(SOON).await;
+    let elsewhere = bench.elsewhere(vec![Script::new(&bench.blob, [], Act::good())]);
+    let (with, without) = (elsewhere.clone(), elsewhere.clone());
+    let with = bench.fills.blob(with, bench.digest, None).await.unwrap();
+    let without = bench.fills.blob(without, bench.digest, None).await.unwrap();
+    let with = tokio::spawn(read(with, Duration::ZERO, Duration::ZERO));
+    assert!(one.await.unwrap().unwrap().end.is_err());
+    let with = with.await.unwrap();
+    assert!(
+        with.end.is_err() && with.bytes.len() <= 4900,
+        "it was given bytes of the wrong file"
+    );
+    let without = read(without, Duration::ZERO, Duration::ZERO).await;
+    assert!(
+        without.is(&bench.blob),
+        "it was given none, and goes on at its own upstream"
+    );
+    let again = bench.fills.blob(elsewhere, bench.digest, None).await.unwrap();
+    assert!(read(again, Duration::ZERO, Duration::ZERO).await.is(&bench.blob));
+}
+
+/// In real time, on real threads: a lost wake-up would end a reader short after 4 s.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_wake_up_is_lost_between_threads() {
+    for round in 0..20 {
+        let act = Act {
+            chunk: 10 + 37 * round,
+            ..Act::good()
+        };
+        let bench = Bench::new(100_000 + round, [vec![act]]);
+        let clients: Vec<_> = (0..32).map(|i| bench.client(from(i % 3))).collect();
+        for (client, i) in join_all(clients).await.into_iter().zip(0..32) {
+            assert!(client.unwrap().unwrap().is(&bench.blob[i % 3..]));
+        }
+        assert_eq!(bench.asked(), [[0]]);
+    }
 }

@@ -1,6 +1,6 @@
 //! A store in a temporary directory, whose disk can be full.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -27,6 +27,8 @@ pub struct Shelf {
     /// What is whole cannot be made permanent.
     pub forgets: AtomicBool,
     pub discarded: AtomicU64,
+    /// What is being written.
+    busy: Mutex<HashSet<Digest>>,
 }
 
 struct Part {
@@ -47,6 +49,7 @@ impl Shelf {
             room: AtomicU64::new(u64::MAX),
             forgets: AtomicBool::new(false),
             discarded: AtomicU64::new(0),
+            busy: Mutex::default(),
         })
     }
 
@@ -79,6 +82,9 @@ impl Keep for Arc<Shelf> {
             if self.refuses.load(Ordering::Relaxed) {
                 return Err(NotStored::NoSpace);
             }
+            if !self.busy.lock().unwrap().insert(*digest) {
+                return Err(NotStored::Busy);
+            }
             let there = self.bytes(digest);
             let mut hasher = digest.hasher();
             hasher.update(&there);
@@ -100,6 +106,12 @@ impl Keep for Arc<Shelf> {
             Ok(Box::new(part) as Box<dyn Growing>)
         }
         .boxed()
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.shelf.busy.lock().unwrap().remove(&self.digest);
     }
 }
 
