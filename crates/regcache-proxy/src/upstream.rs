@@ -4,11 +4,20 @@
 //! `redirect`, a challenge answered once) -> `manifest`, `list`, `source` (what the answer means). `client` makes
 //! connections (`tls`, `resolve`, `proxy`), `turn` says how many blobs may come at once.
 
+pub mod auth;
+mod breaker;
+mod client;
 mod error;
+mod exchange;
 mod list;
 mod manifest;
 mod metrics;
+mod proxy;
+mod redirect;
+mod resolve;
 mod settings;
+mod source;
+mod tls;
 mod turn;
 
 use std::sync::Arc;
@@ -16,6 +25,10 @@ use std::time::Duration;
 
 use regcache_transfer::{Digest, Source};
 
+use self::client::Via;
+use self::exchange::Exchange;
+use self::source::BlobSource;
+use self::turn::Turns;
 pub use error::Error;
 pub use list::{List, Listing};
 pub use manifest::{Head, Manifest};
@@ -31,12 +44,28 @@ use crate::names::{Reference, Repository};
 /// so long wrap it in a time-out.
 pub struct Upstream {
     settings: Settings,
+    exchange: Exchange,
+    turns: Turns,
 }
 
 impl Upstream {
-    /// A client of the registry. Asks nothing of it yet: it need not be there.
-    pub fn new(settings: Settings, _metrics: &UpstreamMetrics) -> Result<Arc<Self>, SettingsError> {
-        Ok(Arc::new(Self { settings }))
+    /// A client of the registry. Asks nothing of it yet: it need not be there. `HTTPS_PROXY`, `HTTP_PROXY` and
+    /// `NO_PROXY` are read here.
+    pub fn new(settings: Settings, metrics: &UpstreamMetrics) -> Result<Arc<Self>, SettingsError> {
+        Self::with(settings, metrics, |name| std::env::var(name).ok())
+    }
+
+    fn with(
+        settings: Settings,
+        metrics: &UpstreamMetrics,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Arc<Self>, SettingsError> {
+        let meter = metrics.meter(&settings.host);
+        Ok(Arc::new(Self {
+            exchange: Exchange::new(&settings, meter.clone(), environment)?,
+            turns: Turns::new(settings.max_transfers, meter),
+            settings,
+        }))
     }
 
     /// The registry as image names spell it.
@@ -53,61 +82,69 @@ impl Upstream {
     /// What the reference is at the moment, without its bytes.
     pub async fn head_manifest(
         &self,
-        _repository: &Repository,
-        _reference: &Reference,
-        _accept: &str,
+        repository: &Repository,
+        reference: &Reference,
+        accept: &str,
     ) -> Result<Head, Error> {
-        Err(Error::Unreachable("not built yet".into()))
+        manifest::head(&self.exchange, repository, reference, accept).await
     }
 
     /// The manifest itself, at most 4 MiB, checked against the digest that was asked for and the one that upstream
     /// says.
     pub async fn manifest(
         &self,
-        _repository: &Repository,
-        _reference: &Reference,
-        _accept: &str,
+        repository: &Repository,
+        reference: &Reference,
+        accept: &str,
     ) -> Result<Manifest, Error> {
-        Err(Error::Unreachable("not built yet".into()))
+        manifest::get(&self.exchange, repository, reference, accept).await
     }
 
     /// The size of a blob, bytes. This is also the question whether upstream holds it in this repository.
-    pub async fn head_blob(&self, _repository: &Repository, _digest: &Digest) -> Result<u64, Error> {
-        Err(Error::Unreachable("not built yet".into()))
+    pub async fn head_blob(&self, repository: &Repository, digest: &Digest) -> Result<u64, Error> {
+        source::size(&self.exchange, repository, digest).await
     }
 
     /// Where a fill gets the blob from, in the order to be tried: a connection that is there already, then a fresh one
     /// to another address of the name. Both have the upstream's name, follow redirects and renew tokens by themselves.
-    pub fn blob(self: &Arc<Self>, _repository: &Repository, _digest: &Digest) -> Vec<Arc<dyn Source>> {
-        Vec::new()
+    pub fn blob(self: &Arc<Self>, repository: &Repository, digest: &Digest) -> Vec<Arc<dyn Source>> {
+        let source = |via| {
+            Arc::new(BlobSource {
+                upstream: self.clone(),
+                repository: repository.clone(),
+                digest: *digest,
+                via,
+            }) as Arc<dyn Source>
+        };
+        vec![source(Via::Kept), source(Via::Fresh)]
     }
 
     /// A place among the parallel transfers, first come first served. Taken before a blob is fetched, held until its
     /// last byte.
     pub async fn turn(&self) -> Turn {
-        Turn::default()
+        self.turns.take().await
     }
 
     /// A list to be relayed, at most 4 MiB. `query` is what stands behind the `?`.
     pub async fn list(
         &self,
-        _repository: &Repository,
-        _what: List,
-        _query: Option<&str>,
-        _accept: &str,
+        repository: &Repository,
+        what: List,
+        query: Option<&str>,
+        accept: &str,
     ) -> Result<Listing, Error> {
-        Err(Error::Unreachable("not built yet".into()))
+        list::get(&self.exchange, repository, what, query, accept).await
     }
 
-    /// How much longer the upstream rests at most, when it does: it failed, and every call fails at once until it is
-    /// well again.
+    /// How much longer the upstream rests at most, when it does: it failed, or limits our manifests, and every call
+    /// for a manifest fails at once until it is well again.
     pub fn resting(&self) -> Option<Duration> {
-        None
+        self.exchange.breaker().resting()
     }
 
     /// How long the upstream has said nothing to anybody while somebody waits for it; `None` when nobody waits.
     /// Whoever has a stale answer at hand need not find out anew.
     pub fn silent(&self) -> Option<Duration> {
-        None
+        self.exchange.breaker().silent()
     }
 }

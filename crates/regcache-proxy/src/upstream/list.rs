@@ -1,7 +1,17 @@
 //! Lists that are relayed and not kept: tags, referrers.
 
 use bytes::Bytes;
-use regcache_transfer::Digest;
+use http::Method;
+use http::header::{CONTENT_TYPE, LINK};
+use regcache_transfer::{Digest, Span};
+use tokio::time::timeout;
+
+use super::client::{Via, read_bounded};
+use super::error::Error;
+use super::exchange::{Ask, Exchange, LIMIT};
+use super::manifest::LARGEST;
+use super::metrics::Asked;
+use crate::names::Repository;
 
 /// Which list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,4 +33,40 @@ pub struct Listing {
     pub filters_applied: Option<String>,
     /// All of it.
     pub bytes: Bytes,
+}
+
+pub(crate) async fn get(
+    exchange: &Exchange,
+    repository: &Repository,
+    what: List,
+    query: Option<&str>,
+    accept: &str,
+) -> Result<Listing, Error> {
+    let ask = Ask {
+        asked: Asked::List,
+        method: Method::GET,
+        repository,
+        path: match what {
+            List::Tags => "tags/list".into(),
+            List::Referrers(digest) => format!("referrers/{digest}"),
+        },
+        query,
+        accept: Some(accept),
+        span: Span::default(),
+        via: Via::Kept,
+    };
+    let response = exchange.ask(&ask).await?.success().await?;
+    let header = |name: &str| {
+        let value = response.headers().get(name).and_then(|value| value.to_str().ok());
+        value.map(ToOwned::to_owned)
+    };
+    let (content_type, link) = (header(CONTENT_TYPE.as_str()), header(LINK.as_str()));
+    let filters_applied = header("oci-filters-applied");
+    let read = timeout(LIMIT, read_bounded(response, LARGEST)).await;
+    Ok(Listing {
+        content_type,
+        link,
+        filters_applied,
+        bytes: read.unwrap_or(Err(Error::TimedOut))?,
+    })
 }

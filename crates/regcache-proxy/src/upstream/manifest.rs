@@ -1,7 +1,20 @@
 //! Manifests: what they are, and their bytes, checked.
 
 use bytes::Bytes;
-use regcache_transfer::Digest;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Method};
+use regcache_transfer::{Digest, Span};
+use reqwest::Response;
+use tokio::time::timeout;
+
+use super::client::{Via, read_bounded};
+use super::error::Error;
+use super::exchange::{Ask, Exchange, LIMIT};
+use super::metrics::Asked;
+use crate::names::{Reference, Repository};
+
+/// Most bytes of a manifest: what registries and clients agree on.
+pub(crate) const LARGEST: usize = 4 * 1024 * 1024;
 
 /// What a reference is at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,4 +36,98 @@ pub struct Manifest {
     pub media_type: Option<String>,
     /// All of it.
     pub bytes: Bytes,
+}
+
+pub(crate) async fn head(
+    exchange: &Exchange,
+    repository: &Repository,
+    reference: &Reference,
+    accept: &str,
+) -> Result<Head, Error> {
+    let answer = ask(exchange, Method::HEAD, repository, reference, accept).await;
+    let response = match answer {
+        // An upstream that knows no HEAD, or what it redirects to: GET will tell.
+        Err(Error::Status(405 | 501)) => {
+            return Ok(Head {
+                digest: None,
+                media_type: None,
+                size: None,
+            });
+        }
+        answer => answer?,
+    };
+    let said = said(response.headers());
+    if let (Reference::Digest(asked), Some(said)) = (reference, said)
+        && *asked != said
+    {
+        return Err(Error::Malformed("it says another digest than the one asked for".into()));
+    }
+    let length = response
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    Ok(Head {
+        digest: said,
+        media_type: media_type(response.headers()),
+        size: length.and_then(|text| text.parse().ok()),
+    })
+}
+
+pub(crate) async fn get(
+    exchange: &Exchange,
+    repository: &Repository,
+    reference: &Reference,
+    accept: &str,
+) -> Result<Manifest, Error> {
+    let response = ask(exchange, Method::GET, repository, reference, accept).await?;
+    let (said, media_type) = (said(response.headers()), media_type(response.headers()));
+    let read = timeout(LIMIT, read_bounded(response, LARGEST)).await;
+    let bytes = read.unwrap_or(Err(Error::TimedOut))?;
+    if said.is_some_and(|said| !said.matches(&bytes)) {
+        return Err(Error::Malformed("its bytes do not have the digest that it says".into()));
+    }
+    let digest = match reference {
+        Reference::Digest(asked) if !asked.matches(&bytes) => {
+            return Err(Error::Malformed("its bytes do not have the digest asked for".into()));
+        }
+        Reference::Digest(asked) => *asked,
+        Reference::Tag(_) => said.unwrap_or_else(|| Digest::sha256(&bytes)),
+    };
+    Ok(Manifest {
+        digest,
+        media_type,
+        bytes,
+    })
+}
+
+async fn ask(
+    exchange: &Exchange,
+    method: Method,
+    repository: &Repository,
+    reference: &Reference,
+    accept: &str,
+) -> Result<Response, Error> {
+    let ask = Ask {
+        asked: Asked::Manifest,
+        method,
+        repository,
+        path: format!("manifests/{reference}"),
+        query: None,
+        accept: Some(accept),
+        span: Span::default(),
+        via: Via::Kept,
+    };
+    exchange.ask(&ask).await?.success().await
+}
+
+/// The digest that upstream says; none when it says something that cannot be verified.
+fn said(headers: &HeaderMap) -> Option<Digest> {
+    headers.get("docker-content-digest")?.to_str().ok()?.trim().parse().ok()
+}
+
+/// `application/json; charset=utf-8` is `application/json`.
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let text = text.split(';').next()?.trim();
+    (!text.is_empty()).then(|| text.to_owned())
 }

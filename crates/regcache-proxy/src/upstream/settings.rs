@@ -6,7 +6,7 @@ use std::sync::Arc;
 use url::Url;
 
 /// All there is to know about one upstream. Equal settings make equal clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The registry as image names spell it.
     pub host: Arc<str>,
@@ -22,6 +22,37 @@ pub struct Settings {
     pub proxy: Option<Url>,
     /// How many blobs may be fetched at once; 0 counts as 1.
     pub max_transfers: usize,
+}
+
+impl Settings {
+    /// The address that ends in `/v2/`.
+    pub(crate) fn base(&self) -> Result<Url, SettingsError> {
+        let url = &self.url;
+        let bare = url.username().is_empty() && url.password().is_none();
+        let bare = bare && url.query().is_none() && url.fragment().is_none();
+        if !bare || !url.has_host() || !matches!(url.scheme(), "http" | "https") {
+            return Err(SettingsError::Url);
+        }
+        let mut base = url.clone();
+        base.set_path(&format!("{}/v2/", url.path().trim_end_matches('/')));
+        Ok(base)
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Addresses may hold a password.
+        let proxy = self.proxy.as_ref().and_then(Url::host_str);
+        f.debug_struct("Settings")
+            .field("host", &self.host)
+            .field("at", &self.url.host_str())
+            .field("credentials", &self.credentials)
+            .field("ca", &self.ca_pem.is_some())
+            .field("realm_hosts", &self.realm_hosts)
+            .field("proxy", &proxy)
+            .field("max_transfers", &self.max_transfers)
+            .finish()
+    }
 }
 
 /// Who we are to the upstream.
@@ -57,4 +88,48 @@ pub enum SettingsError {
     /// The client could not be made.
     #[error("no HTTP client can be made: {0}")]
     Client(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn settings(url: &str) -> Settings {
+        Settings {
+            host: "a.io".into(),
+            url: url.parse().unwrap(),
+            credentials: Some(Credentials {
+                username: "user".into(),
+                password: "secret".into(),
+            }),
+            ca_pem: None,
+            realm_hosts: Vec::new(),
+            proxy: Some("http://u:secret@proxy:3128".parse().unwrap()),
+            max_transfers: 1,
+        }
+    }
+
+    #[rstest]
+    #[case("https://a.io", Some("https://a.io/v2/"))]
+    #[case("http://a.io:5000/", Some("http://a.io:5000/v2/"))]
+    #[case("https://a.io/some/path/", Some("https://a.io/some/path/v2/"))]
+    #[case("https://user@a.io", None)]
+    #[case("https://a.io?x", None)]
+    #[case("https://a.io#x", None)]
+    #[case("ftp://a.io", None)]
+    #[case("unix:/run/a", None)]
+    fn a_registry_has_a_plain_address(#[case] url: &str, #[case] expected: Option<&str>) {
+        assert_eq!(settings(url).base().ok().as_ref().map(Url::as_str), expected);
+    }
+
+    #[test]
+    fn settings_do_not_show_what_is_secret() {
+        let text = format!("{:?}", settings("https://a.io"));
+        assert!(
+            text.contains("a.io") && text.contains("proxy") && !text.contains("secret"),
+            "{text}"
+        );
+    }
 }
