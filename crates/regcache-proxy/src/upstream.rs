@@ -17,6 +17,8 @@ mod redirect;
 mod resolve;
 mod settings;
 mod source;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod turn;
 

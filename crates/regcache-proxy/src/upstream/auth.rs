@@ -15,7 +15,7 @@ use reqwest::RequestBuilder;
 use tracing::warn;
 use url::Url;
 
-use self::realm::Grant;
+use self::realm::{BadRealm, Grant};
 use self::token::{Token, Tokens};
 use super::error::Error;
 use super::settings::{Credentials, Settings};
@@ -51,6 +51,8 @@ struct Memory {
     /// Who gives out tokens for repositories that were never asked for, in the usual words.
     usual: Option<(Url, Option<String>)>,
     grants: HashMap<Repository, Arc<Grant>>,
+    /// Why a challenge was not answered, as it was last logged.
+    refused: Option<BadRealm>,
 }
 
 /// Proofs for one upstream.
@@ -113,7 +115,7 @@ impl Auth {
                     return Ok(());
                 }
                 Err(error) => {
-                    warn!(upstream = %self.upstream.host_str().unwrap_or_default(), %error, "challenge refused")
+                    self.refuse(error);
                 }
             }
         }
@@ -151,6 +153,16 @@ impl Auth {
             memory.grants.clear();
         }
         memory.grants.insert(repository.clone(), Arc::new(grant));
+    }
+
+    /// Said once, not at each request.
+    fn refuse(&self, error: BadRealm) {
+        let mut memory = self.memory();
+        if memory.refused.as_ref() != Some(&error) {
+            let upstream = self.upstream.host_str().unwrap_or_default();
+            warn!(upstream, %error, "the challenge of an upstream is not answered");
+            memory.refused = Some(error);
+        }
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

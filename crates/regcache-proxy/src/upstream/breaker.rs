@@ -64,10 +64,12 @@ pub(crate) struct Breaker {
     state: Mutex<State>,
     meter: Meter,
     probe: Probe,
+    /// Called when connections that are kept may be dead.
+    doubt: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Breaker {
-    pub(crate) fn new(meter: Meter, probe: Probe) -> Arc<Self> {
+    pub(crate) fn new(meter: Meter, probe: Probe, doubt: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
         let state = State {
             reach: Pause::default(),
             manifests: Pause::default(),
@@ -83,11 +85,13 @@ impl Breaker {
             state: Mutex::new(state),
             meter,
             probe,
+            doubt,
         })
     }
 
-    /// May upstream be asked? If not, how much longer it rests at most.
-    pub(crate) fn enter(self: &Arc<Self>, subject: Subject) -> Result<Attempt, Duration> {
+    /// May upstream be asked? If not, how much longer it rests at most. Silence sends it to rest only when it meets one
+    /// who has the `last_word`: the others have another way to try.
+    pub(crate) fn enter(self: &Arc<Self>, subject: Subject, last_word: bool) -> Result<Attempt, Duration> {
         let now = Instant::now();
         let mut state = self.state();
         state.wanted = now;
@@ -105,6 +109,7 @@ impl Breaker {
             subject,
             id,
             since: now,
+            last_word,
             over: false,
         })
     }
@@ -154,6 +159,7 @@ pub(crate) struct Attempt {
     subject: Subject,
     id: u64,
     since: Instant,
+    last_word: bool,
     over: bool,
 }
 
@@ -210,6 +216,7 @@ impl Attempt {
         match error {
             Error::Unreachable(why) => breaker.rest(&mut state, None, why),
             Error::TimedOut => breaker.rest(&mut state, None, "no answer in time"),
+            Error::Status(500..) => breaker.rest(&mut state, None, "its token server answers 5xx"),
             Error::Limited { retry_after } => {
                 state.limit(self.subject).begin(Instant::now(), *retry_after);
             }
@@ -227,8 +234,13 @@ impl Drop for Attempt {
         let breaker = self.breaker.clone();
         let mut state = breaker.state();
         let heard_since = state.heard.is_some_and(|heard| heard > self.since);
-        if self.since.elapsed() >= SILENCE && !heard_since {
+        if self.since.elapsed() < SILENCE || heard_since {
+            return;
+        }
+        if self.last_word {
             breaker.rest(&mut state, None, "silent until its client gave up");
         }
+        drop(state);
+        (breaker.doubt)();
     }
 }

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
-use reqwest::{Client, Proxy, Response, redirect};
+use reqwest::{Client, Proxy, RequestBuilder, Response, redirect};
 use rustls::ClientConfig;
+use tokio::time::Instant;
 
 use super::error::Error;
+use super::metrics::{Asked, Meter};
 use super::proxy::proxies;
 use super::resolve::Resolver;
 use super::settings::{Settings, SettingsError};
@@ -22,12 +24,15 @@ const CONNECT: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(60);
 /// Most idle connections to one host.
 const MOST_IDLE: usize = 16;
+/// A connection whose other end has not even taken note of our bytes for so long is dead: less than the two seconds
+/// after which the one who asked may give up.
+const UNHEARD: Duration = Duration::from_millis(1500);
 /// HTTP/2 connections with requests on them are asked this often whether they live.
 const ALIVE: Duration = Duration::from_secs(5);
 /// Answers whose text nobody needs are read up to here, so that their connection can be used again.
 const SMALL: usize = 16 * 1024;
 /// How long that may take.
-const SMALL_LIMIT: Duration = Duration::from_millis(500);
+const SMALL_LIMIT: Duration = Duration::from_millis(200);
 /// Longest description of an error.
 const LONGEST_TEXT: usize = 512;
 
@@ -71,19 +76,54 @@ impl Clients {
         }))
     }
 
-    pub(crate) fn get(&self, via: Via) -> Arc<Client> {
-        match via {
-            Via::Kept => self.kept.load_full(),
-            Via::Fresh => self.fresh.clone(),
+    /// Sends one request, made for either kind of connection. A kept one may have died meanwhile, which says nothing
+    /// about the upstream: a fresh one is tried then.
+    pub(crate) async fn send(
+        &self,
+        via: Via,
+        meter: &Meter,
+        asked: Asked,
+        make: impl Fn(&Client) -> RequestBuilder,
+    ) -> Result<Response, Error> {
+        let mut via = via;
+        loop {
+            let begun = Instant::now();
+            let client = match via {
+                Via::Kept => self.kept.load_full(),
+                Via::Fresh => self.fresh.clone(),
+            };
+            match make(&client).send().await {
+                Ok(response) => {
+                    meter.answered(asked, response.status(), begun.elapsed());
+                    return Ok(response);
+                }
+                Err(error) if error.is_builder() => {
+                    return Err(Error::Malformed("no request can be made of it".into()));
+                }
+                Err(error) => {
+                    meter.failed(asked, &error);
+                    if via == Via::Fresh || error.is_connect() {
+                        return Err(Error::Unreachable(describe(error)));
+                    }
+                    self.renew(&client);
+                    via = Via::Fresh;
+                }
+            }
         }
     }
 
-    /// No further request goes over the connections that `failed` keeps: one of them was dead, and so may the others
-    /// be. What is on them goes on.
-    pub(crate) fn renew(&self, failed: &Arc<Client>) {
-        if Arc::ptr_eq(&self.kept.load(), failed)
-            && let Ok(client) = self.recipe.client(Via::Kept)
-        {
+    /// The client for one question over a connection of its own.
+    pub(crate) fn fresh(&self) -> &Client {
+        &self.fresh
+    }
+
+    /// No further request goes over the connections that are kept at the moment. What is on them goes on.
+    pub(crate) fn doubt(&self) {
+        self.renew(&self.kept.load_full());
+    }
+
+    fn renew(&self, failed: &Arc<Client>) {
+        if let Ok(client) = self.recipe.client(Via::Kept) {
             self.kept.compare_and_swap(failed, Arc::new(client));
         }
     }
@@ -100,6 +140,7 @@ impl Recipe {
                 Via::Kept => MOST_IDLE,
                 Via::Fresh => 0,
             })
+            .tcp_user_timeout(UNHEARD)
             .http2_keep_alive_interval(ALIVE)
             .http2_keep_alive_timeout(ALIVE)
             .dns_resolver(self.resolver.clone())

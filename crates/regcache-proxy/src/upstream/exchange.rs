@@ -9,14 +9,14 @@ use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 use regcache_transfer::Span;
-use reqwest::Response;
-use tokio::time::{Instant, timeout};
+use reqwest::{Client, Response};
+use tokio::time::timeout;
 use url::Url;
 
 use super::auth::token::Tokens;
 use super::auth::{Auth, Proof};
 use super::breaker::{Attempt, Breaker, Subject};
-use super::client::{Clients, Via, describe, discard};
+use super::client::{Clients, Via, discard};
 use super::error::Error;
 use super::metrics::{Asked, Meter};
 use super::redirect;
@@ -80,11 +80,12 @@ impl Exchange {
         let auth = Arc::new(Auth::new(settings, tokens));
         let (probed, prover, address) = (clients.clone(), auth.clone(), base.clone());
         let probe = move || probe(probed.clone(), address.clone(), prover.suspect()).boxed();
+        let doubted = clients.clone();
         Ok(Self {
             base,
             clients,
             auth,
-            breaker: Breaker::new(meter.clone(), Box::new(probe)),
+            breaker: Breaker::new(meter.clone(), Box::new(probe), Box::new(move || doubted.doubt())),
             meter,
         })
     }
@@ -99,7 +100,9 @@ impl Exchange {
             Asked::Blob => Subject::Blobs,
             Asked::Manifest | Asked::List | Asked::Token => Subject::Manifests,
         };
-        let entered = self.breaker.enter(subject);
+        // After a kept connection a fresh one gets its chance, before anybody is sent to rest.
+        let last_word = ask.asked != Asked::Blob || ask.via == Via::Fresh;
+        let entered = self.breaker.enter(subject, last_word);
         let mut attempt = entered.map_err(|remaining| Error::Resting { remaining })?;
         let result = match timeout(LIMIT, self.answer(ask, &mut attempt)).await {
             Ok(result) => result,
@@ -163,10 +166,7 @@ impl Exchange {
     }
 
     async fn send(&self, ask: &Ask<'_>, address: &Url, proof: Option<&Proof>) -> Result<Response, Error> {
-        let mut via = ask.via;
-        loop {
-            let begun = Instant::now();
-            let client = self.clients.get(via);
+        let make = |client: &Client| {
             let mut request = client.request(ask.method.clone(), address.clone());
             // Bytes are checked against digests as they are: nobody may compress them on the way.
             request = request.header(ACCEPT_ENCODING, "identity");
@@ -176,41 +176,25 @@ impl Exchange {
             if let Some(range) = range(ask.span) {
                 request = request.header(RANGE, range);
             }
-            if let Some(proof) = proof {
-                request = proof.put_on(request);
+            match proof {
+                Some(proof) => proof.put_on(request),
+                None => request,
             }
-            match request.send().await {
-                Ok(response) => {
-                    self.meter.answered(ask.asked, response.status(), begun.elapsed());
-                    return Ok(response);
-                }
-                Err(error) if error.is_builder() => {
-                    return Err(Error::Malformed("no request can be made of it".into()));
-                }
-                Err(error) => {
-                    self.meter.failed(ask.asked, &error);
-                    self.clients.renew(&client);
-                    // A connection that was kept may have been closed just now. That says nothing about upstream.
-                    if via == Via::Fresh || error.is_connect() || error.is_timeout() {
-                        return Err(Error::Unreachable(describe(error)));
-                    }
-                    via = Via::Fresh;
-                }
-            }
-        }
+        };
+        self.clients.send(ask.via, &self.meter, ask.asked, make).await
     }
 }
 
 /// Whether upstream answers, and the token server that may be at fault.
 async fn probe(clients: Arc<Clients>, base: Url, suspect: Option<Url>) -> Result<(), Option<Duration>> {
     for address in [Some(base), suspect].into_iter().flatten() {
-        let response = clients.get(Via::Fresh).get(address).send().await.map_err(|_| None)?;
+        let response = clients.fresh().get(address).send().await.map_err(|_| None)?;
         if matches!(response.status().as_u16(), 429 | 500..) {
             return Err(retry_after(response.headers()));
         }
     }
     // The connections from before the failure may be dead without knowing it.
-    clients.renew(&clients.get(Via::Kept));
+    clients.doubt();
     Ok(())
 }
 

@@ -5,6 +5,9 @@ use url::Url;
 
 use super::settings::SettingsError;
 
+/// How a proxy for one scheme is made.
+type Make = fn(Url) -> reqwest::Result<Proxy>;
+
 /// The proxies of one upstream. Its own one is for everything, whatever `NO_PROXY` says.
 ///
 /// `environment` is asked for both spellings of each variable, lower case first, as most clients do.
@@ -23,7 +26,6 @@ pub(crate) fn proxies(
     };
     let none = variable("NO_PROXY").and_then(|list| NoProxy::from_string(&list));
     let mut proxies = Vec::new();
-    type Make = fn(Url) -> reqwest::Result<Proxy>;
     for (name, make) in [
         ("HTTPS_PROXY", Proxy::https as Make),
         ("HTTP_PROXY", Proxy::http as Make),

@@ -28,9 +28,9 @@ impl Settings {
     /// The address that ends in `/v2/`.
     pub(crate) fn base(&self) -> Result<Url, SettingsError> {
         let url = &self.url;
-        let bare = url.username().is_empty() && url.password().is_none();
-        let bare = bare && url.query().is_none() && url.fragment().is_none();
-        if !bare || !url.has_host() || !matches!(url.scheme(), "http" | "https") {
+        let anonymous = url.username().is_empty() && url.password().is_none();
+        let plain = anonymous && url.query().is_none() && url.fragment().is_none();
+        if !plain || !url.has_host() || !matches!(url.scheme(), "http" | "https") {
             return Err(SettingsError::Url);
         }
         let mut base = url.clone();

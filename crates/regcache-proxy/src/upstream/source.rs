@@ -40,8 +40,11 @@ pub(crate) async fn size(exchange: &Exchange, repository: &Repository, digest: &
     if let Some(size) = number(answer.response.headers(), &CONTENT_LENGTH).filter(|_| status.is_success()) {
         return Ok(size);
     }
-    let get_may_tell =
-        status.is_success() || matches!(status.as_u16(), 405 | 501) || answer.redirected && status != 404;
+    let get_may_tell = match status.as_u16() {
+        405 | 501 => true,
+        400 | 401 | 403 => answer.redirected,
+        _ => status.is_success(),
+    };
     if !get_may_tell {
         return Err(status_error(status, answer.response.headers()));
     }

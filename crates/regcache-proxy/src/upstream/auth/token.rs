@@ -8,12 +8,13 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use http::HeaderValue;
+use reqwest::Client;
 use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
 
 use super::realm::Grant;
-use crate::upstream::client::{Clients, Via, describe, read_bounded};
+use crate::upstream::client::{Clients, Via, read_bounded};
 use crate::upstream::error::Error;
 use crate::upstream::exchange::status_error;
 use crate::upstream::metrics::{Asked, Meter};
@@ -23,6 +24,8 @@ use crate::upstream::settings::Credentials;
 const LIMIT: Duration = Duration::from_secs(8);
 /// A fetch that has taken so long says that the token server is sick.
 const SLOW: Duration = Duration::from_millis(1500);
+/// A token server that failed is looked at again for so long, when upstream cannot be used.
+const SUSPECT: Duration = Duration::from_secs(60);
 /// Most bytes of a token server's answer.
 const LARGEST: usize = 1024 * 1024;
 /// What the specification says when nothing is said, seconds.
@@ -61,8 +64,8 @@ pub(crate) struct Tokens {
     credentials: Option<Credentials>,
     meter: Meter,
     slots: Mutex<HashMap<Arc<Grant>, Slot>>,
-    /// The realm that could not be reached last, until it is.
-    sick: Mutex<Option<Url>>,
+    /// The realm that failed last, and when.
+    sick: Mutex<Option<(Instant, Url)>>,
 }
 
 impl Tokens {
@@ -107,7 +110,11 @@ impl Tokens {
             let begun = slot.fetch.as_ref().map(|(begun, _)| *begun)?;
             (begun.elapsed() > SLOW).then(|| grant.realm.clone())
         });
-        slow.or_else(|| self.sick().clone())
+        slow.or_else(|| {
+            let sick = self.sick();
+            let (_, realm) = sick.as_ref().filter(|(failed, _)| failed.elapsed() < SUSPECT)?;
+            Some(realm.clone())
+        })
     }
 
     fn start(self: &Arc<Self>, grant: Arc<Grant>) -> Fetch {
@@ -126,17 +133,18 @@ impl Tokens {
 
     async fn fetch(&self, grant: &Grant) -> Result<Token, Error> {
         let begun = Instant::now();
-        let client = self.clients.get(Via::Kept);
-        let mut request = client.get(grant.address());
-        if let Some(credentials) = &self.credentials {
-            request = request.basic_auth(&credentials.username, Some(&credentials.password));
-        }
-        let response = request.send().await.map_err(|error| {
-            self.meter.failed(Asked::Token, &error);
-            self.clients.renew(&client);
-            Error::Unreachable(format!("token server: {}", describe(error)))
+        let make = |client: &Client| {
+            let request = client.get(grant.address());
+            match &self.credentials {
+                Some(credentials) => request.basic_auth(&credentials.username, Some(&credentials.password)),
+                None => request,
+            }
+        };
+        let sent = self.clients.send(Via::Kept, &self.meter, Asked::Token, make).await;
+        let response = sent.map_err(|error| match error {
+            Error::Unreachable(text) => Error::Unreachable(format!("token server: {text}")),
+            error => error,
         })?;
-        self.meter.answered(Asked::Token, response.status(), begun.elapsed());
         if !response.status().is_success() {
             return Err(status_error(response.status(), response.headers()));
         }
@@ -146,7 +154,7 @@ impl Tokens {
     fn fetched(&self, grant: &Arc<Grant>, result: Result<&Token, &Error>) {
         match result {
             Err(Error::Unreachable(_) | Error::TimedOut | Error::Status(500..)) => {
-                *self.sick() = Some(grant.realm.clone());
+                *self.sick() = Some((Instant::now(), grant.realm.clone()));
             }
             _ => *self.sick() = None,
         }
@@ -160,7 +168,7 @@ impl Tokens {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sick(&self) -> MutexGuard<'_, Option<Url>> {
+    fn sick(&self) -> MutexGuard<'_, Option<(Instant, Url)>> {
         self.sick.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
