@@ -156,14 +156,12 @@ pub(super) fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes
 /// An answer whose bytes come one chunk after the other, without a length of its own; `None` breaks the connection.
 pub(super) fn chunks(status: u16, headers: &[(&str, &str)], chunks: Vec<Option<&'static [u8]>>) -> Reply {
     let frames = stream::iter(chunks).then(|chunk| async move {
-        match chunk {
-            Some(bytes) => Ok(Frame::data(Bytes::from_static(bytes))),
-            None => {
-                // Only a body that lets the server wait gets what came before onto the wire.
-                tokio::task::yield_now().await;
-                Err(io::Error::other("broken on purpose"))
-            }
+        if let Some(bytes) = chunk {
+            return Ok(Frame::data(Bytes::from_static(bytes)));
         }
+        // Only a body that lets the server wait gets what came before onto the wire.
+        tokio::task::yield_now().await;
+        Err(io::Error::other("broken on purpose"))
     });
     reply(status, headers, "").map(|_| StreamBody::new(frames).boxed_unsync())
 }
@@ -200,11 +198,11 @@ pub(super) fn settings(url: &Url) -> Settings {
     }
 }
 
-pub(super) fn credentials() -> Option<Credentials> {
-    Some(Credentials {
+pub(super) fn credentials() -> Credentials {
+    Credentials {
         username: "user".into(),
         password: "secret".into(),
-    })
+    }
 }
 
 /// `user:secret`

@@ -123,7 +123,7 @@ async fn tls_goes_through_a_proxy_in_a_tunnel() {
     let environment = |name: &str| (name == "no_proxy").then(|| "*".to_owned());
     let by_own = Upstream::with(own, &UpstreamMetrics::default(), environment).unwrap();
     by_own.manifest(&repository(), &latest(), "").await.unwrap();
-    assert_eq!(*asked.lock().unwrap(), [expected.clone()]);
+    assert_eq!(*asked.lock().unwrap(), std::slice::from_ref(&expected));
     let environment = |name: &str| (name == "HTTPS_PROXY").then(|| proxy.to_string());
     let by_environment = Upstream::with(settings, &UpstreamMetrics::default(), environment).unwrap();
     by_environment.manifest(&repository(), &latest(), "").await.unwrap();

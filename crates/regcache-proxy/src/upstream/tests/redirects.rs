@@ -18,7 +18,7 @@ async fn sending(target: impl Fn(&Seen) -> String + Send + Sync + 'static) -> Se
 
 fn known(server: &Server) -> Arc<Upstream> {
     let mut settings = settings(&server.url);
-    settings.credentials = credentials();
+    settings.credentials = Some(credentials());
     upstream(settings)
 }
 

@@ -138,7 +138,7 @@ async fn a_token_that_ends_in_the_middle_of_a_pull_is_renewed_once() {
 #[tokio::test]
 async fn a_token_that_upstream_never_takes_is_no_endless_loop() {
     let server = Server::start(|seen| async move {
-        let good = AtomicUsize::new(if seen.path.starts_with(REALM) { 0 } else { 1 });
+        let good = AtomicUsize::new(usize::from(!seen.path.starts_with(REALM)));
         guard(&seen, None, &good, "")
     })
     .await;
@@ -157,7 +157,7 @@ async fn a_token_that_upstream_never_takes_is_no_endless_loop() {
 async fn the_token_server_sees_the_credentials_and_the_registry_only_the_token() {
     let guarded = guarded(None, "").await;
     let mut settings = settings(&guarded.server.url);
-    settings.credentials = credentials();
+    settings.credentials = Some(credentials());
     let upstream = upstream(settings);
     upstream.manifest(&repository(), &latest(), "").await.unwrap();
     assert_eq!(guarded.server.asked(REALM)[0].authorization().as_deref(), Some(BASIC));
@@ -173,7 +173,7 @@ async fn a_foreign_token_server_is_never_asked_unless_it_is_named() {
     .await;
     let guarded = guarded(Some(foreign.url.join(REALM).unwrap()), "").await;
     let mut settings = settings(&guarded.server.url);
-    settings.credentials = credentials();
+    settings.credentials = Some(credentials());
     let stranger = upstream(settings.clone());
     assert_eq!(
         stranger.manifest(&repository(), &latest(), "").await,
@@ -202,7 +202,7 @@ async fn basic_credentials_go_out_at_once_after_the_first_challenge() {
         Err(Error::Denied(401))
     );
     assert_eq!(server.seen().len(), 1, "nothing to try again with");
-    settings.credentials = credentials();
+    settings.credentials = Some(credentials());
     let known = upstream(settings.clone());
     for _ in 0..2 {
         known.manifest(&repository(), &latest(), "").await.unwrap();
@@ -254,9 +254,10 @@ async fn a_token_server_that_says_too_much_or_nothing_is_an_error_and_no_loop() 
         let server = Server::start(move |seen| {
             let answer = answer.clone();
             async move {
-                match seen.path.starts_with(REALM) {
-                    true => reply(200, &[], answer),
-                    false => guard(&seen, None, &AtomicUsize::new(0), ""),
+                if seen.path.starts_with(REALM) {
+                    reply(200, &[], answer)
+                } else {
+                    guard(&seen, None, &AtomicUsize::new(0), "")
                 }
             }
         })
@@ -270,9 +271,10 @@ async fn a_token_server_that_says_too_much_or_nothing_is_an_error_and_no_loop() 
 #[tokio::test]
 async fn a_token_server_that_hangs_is_given_up_and_counts_as_a_failure() {
     let server = Server::start(|seen| async move {
-        match seen.path.starts_with(REALM) {
-            true => std::future::pending().await,
-            false => guard(&seen, None, &AtomicUsize::new(0), ""),
+        if seen.path.starts_with(REALM) {
+            std::future::pending().await
+        } else {
+            guard(&seen, None, &AtomicUsize::new(0), "")
         }
     })
     .await;
