@@ -149,7 +149,7 @@ impl Complete {
         let name = ImageName::parse(image)?;
         let digest = self.digest(&name).await?;
         let Some(top) = self.manifests.stored(&digest).await else {
-            return Ok((digest, vec![Platform::new(String::new(), vec![digest])]));
+            return Ok((digest, vec![Platform::new(String::new(), &[digest])]));
         };
         let contents = Contents::read(&top.bytes);
         if contents == Contents::default() {
@@ -160,14 +160,14 @@ impl Complete {
             let missing = self.missing(vec![digest]).await;
             return Ok((
                 digest,
-                vec![Platform::new(wanted.unwrap_or_default().to_owned(), missing)],
+                vec![Platform::new(wanted.unwrap_or_default().to_owned(), &missing)],
             ));
         }
         let mut platforms = Vec::new();
         for child in contents.manifests.into_iter().filter(|child| !child.attestation) {
             let has = child.platform.unwrap_or_default();
             if wanted.is_none_or(|wanted| name::platform(&has) == wanted) {
-                platforms.push(Platform::new(has, self.missing(vec![child.digest]).await));
+                platforms.push(Platform::new(has, &self.missing(vec![child.digest]).await));
             }
         }
         if platforms.is_empty() {
@@ -220,7 +220,7 @@ impl Complete {
 }
 
 impl Platform {
-    fn new(platform: String, missing: Vec<Digest>) -> Self {
+    fn new(platform: String, missing: &[Digest]) -> Self {
         Self {
             platform,
             state: if missing.is_empty() {

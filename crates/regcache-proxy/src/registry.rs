@@ -14,6 +14,8 @@ mod origin;
 pub mod range;
 mod reply;
 mod repositories;
+#[cfg(test)]
+mod tests;
 mod upstreams;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ mod policy;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -87,30 +88,22 @@ impl Tags {
         };
         let checked_at = fact.as_ref().map(|fact| fact.checked_at);
         match (decide(checked_at, Timestamp::now(), policy, condition), fact) {
-            (Step::Serve, Some(fact)) => self.known(upstream, &asked, fact, How::Hit).await,
+            (Step::Serve, Some(fact)) => self.known(upstream, &asked, fact, How::Hit, WITHIN).await,
             (Step::ServeStale { ask }, Some(fact)) => {
                 if ask && self.may_ask_behind(&asked.host) {
                     self.checks.join(&asked, AGAIN, || self.check(upstream, &asked).run());
                 }
-                self.known(upstream, &asked, fact, How::Stale).await
+                self.known(upstream, &asked, fact, How::Stale, WITHIN).await
             }
             (Step::Refuse { after }, _) => Err(Error::Resting { remaining: after }),
             (Step::Ask { within, stale }, fact) => {
-                let flight = self.checks.join(&asked, within, || self.check(upstream, &asked).run());
-                let first = flight.as_ref().is_some_and(|flight| flight.first);
-                match (outcome(flight, within).await, fact.filter(|_| stale)) {
-                    (Ok(checked), _) => {
-                        let how = match (checked.fetched, first) {
-                            (false, _) => How::Hit,
-                            (true, true) => How::Miss,
-                            (true, false) => How::Join,
-                        };
-                        Ok((checked.manifest, how))
-                    }
+                match (self.asked(upstream, &asked, within).await, fact.filter(|_| stale)) {
+                    (Ok(found), _) => Ok(found),
                     (Err(Error::NotFound), _) => Err(Error::NotFound),
                     (Err(error), Some(fact)) => {
                         debug!(?asked, %error, "tag is served stale");
-                        self.known(upstream, &asked, fact, How::Stale).await
+                        let rest = WITHIN.saturating_sub(within);
+                        self.known(upstream, &asked, fact, How::Stale, rest).await
                     }
                     (Err(error), None) => Err(error),
                 }
@@ -125,6 +118,19 @@ impl Tags {
         self.store.tag(&asked.host, &asked.repository, &asked.tag, accept).await
     }
 
+    /// What the tag is, from upstream.
+    async fn asked(&self, upstream: &Arc<Upstream>, asked: &Asked, within: Duration) -> Result<(Manifest, How), Error> {
+        let flight = self.checks.join(asked, within, || self.check(upstream, asked).run());
+        let first = flight.as_ref().is_some_and(|flight| flight.first);
+        let checked = outcome(flight, within).await?;
+        let how = match (checked.fetched, first) {
+            (false, _) => How::Hit,
+            (true, true) => How::Miss,
+            (true, false) => How::Join,
+        };
+        Ok((checked.manifest, how))
+    }
+
     /// What the tag was. Its manifest may have gone to make room.
     async fn known(
         &self,
@@ -132,6 +138,7 @@ impl Tags {
         asked: &Asked,
         fact: TagFact,
         how: How,
+        within: Duration,
     ) -> Result<(Manifest, How), Error> {
         if let Some(manifest) = self.manifests.stored(&fact.digest).await {
             self.manifests.note(&asked.host, &asked.repository, &manifest).await;
@@ -145,7 +152,12 @@ impl Tags {
             true => How::Miss,
             false => How::Join,
         };
-        Ok((outcome(flight, WITHIN).await?, how))
+        match outcome(flight, within).await {
+            Ok(manifest) => Ok((manifest, how)),
+            // Gone there, too, while upstream answers: what is known is of no use to anybody.
+            Err(Error::NotFound) => self.asked(upstream, asked, within).await,
+            Err(error) => Err(error),
+        }
     }
 
     fn check(&self, upstream: &Arc<Upstream>, asked: &Asked) -> Check {
@@ -170,7 +182,7 @@ impl Tags {
 }
 
 /// What came of a shared call; no call at all counts as one that takes too long.
-async fn outcome<T: Clone>(flight: Option<Flight<Result<T, Error>>>, within: std::time::Duration) -> Result<T, Error> {
+async fn outcome<T: Clone>(flight: Option<Flight<Result<T, Error>>>, within: Duration) -> Result<T, Error> {
     match flight {
         Some(flight) => flight.outcome(within).await.unwrap_or(Err(Error::TimedOut)),
         None => Err(Error::TimedOut),

@@ -56,8 +56,10 @@ impl Check {
                 if known.as_ref().is_some_and(|known| known.digest != fact.digest) {
                     info!(upstream = %host, %repository, %tag, digest = %fact.digest, "tag has moved");
                 }
-                // An earlier question that took its time has nothing to say any more.
-                if known.is_none_or(|known| known.checked_at <= checked_at) {
+                // An earlier question that took its time has nothing to say any more. A time in the future is no later
+                // question, but a clock that was set back.
+                let later = |known: TagFact| known.checked_at > checked_at && known.checked_at <= Timestamp::now();
+                if !known.is_some_and(later) {
                     self.store.put_tag(host, repository, tag, accept.as_str(), fact).await;
                 }
             }

@@ -1,0 +1,114 @@
+//! What is stored is not for everybody.
+
+use http::Method;
+use serde_json::json;
+
+use super::rig::Rig;
+use super::upstream::{IMAGE, INDEX, Mood};
+
+/// An image with one layer, pulled into the store by way of `mine`.
+async fn stored(rig: &Rig) -> (String, String) {
+    let manifest = rig.upstream.image("mine", "1", &[b"a secret layer"]);
+    let layer = regcache_transfer::Digest::sha256(b"a secret layer");
+    assert_eq!(rig.get("/v2/mine/manifests/1").await.status, 200);
+    assert_eq!(rig.get(&format!("/v2/mine/blobs/{layer}")).await.status, 200);
+    (manifest.to_string(), layer.to_string())
+}
+
+#[tokio::test]
+async fn a_repository_that_does_not_hold_it_does_not_give_it() {
+    let rig = Rig::new().await;
+    let (manifest, layer) = stored(&rig).await;
+    for path in [
+        format!("/v2/yours/blobs/{layer}"),
+        format!("/v2/yours/manifests/{manifest}"),
+    ] {
+        for method in [Method::GET, Method::HEAD] {
+            assert_eq!(rig.ask(method, &path, &[]).await.status, 404);
+        }
+        assert_eq!(
+            rig.upstream.count(&Method::HEAD, &path),
+            1,
+            "asked once, remembered for seconds"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_repository_that_holds_it_too_gives_it_without_another_fetch() {
+    let rig = Rig::new().await;
+    let (_, layer) = stored(&rig).await;
+    rig.upstream.blob("yours", b"a secret layer");
+    let path = format!("/v2/yours/blobs/{layer}");
+    for _ in 0..3 {
+        assert_eq!(rig.get(&path).await.body.as_ref(), b"a secret layer");
+    }
+    assert_eq!(rig.upstream.count(&Method::HEAD, &path), 1);
+    assert_eq!(rig.upstream.count(&Method::GET, "/blobs/"), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_given_on_a_guess_when_upstream_cannot_be_asked() {
+    let rig = Rig::new().await;
+    let (manifest, layer) = stored(&rig).await;
+    rig.upstream.feels(Mood::Refuses(503));
+    assert_eq!(rig.get(&format!("/v2/yours/blobs/{layer}")).await.status, 503);
+    assert_eq!(rig.get(&format!("/v2/yours/manifests/{manifest}")).await.status, 503);
+    assert_eq!(rig.get(&format!("/v2/mine/blobs/{layer}")).await.status, 200);
+    assert_eq!(rig.get(&format!("/v2/mine/manifests/{manifest}")).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_index_lets_in_to_its_manifests_and_those_to_their_layers() {
+    let rig = Rig::new().await;
+    let (manifest, layer) = stored(&rig).await;
+    let index = json!({"mediaType": INDEX, "manifests": [{"digest": manifest}]}).to_string();
+    rig.upstream.tag("yours", "1", INDEX, index.as_bytes());
+    assert_eq!(rig.get("/v2/yours/manifests/1").await.status, 200);
+    rig.upstream.feels(Mood::Refuses(503));
+    assert_eq!(
+        rig.get(&format!("/v2/yours/blobs/{layer}")).await.status,
+        503,
+        "not known yet"
+    );
+    assert_eq!(rig.get(&format!("/v2/yours/manifests/{manifest}")).await.status, 200);
+    assert_eq!(rig.get(&format!("/v2/yours/blobs/{layer}")).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_a_registry_takes_unseen_lets_nobody_in() {
+    let rig = Rig::new().await;
+    let (manifest, layer) = stored(&rig).await;
+    let claim = json!({
+        "mediaType": IMAGE,
+        "layers": [{"digest": layer, "urls": ["https://elsewhere.test/layer"]}],
+        "subject": {"digest": manifest},
+    });
+    rig.upstream.tag("yours", "1", IMAGE, claim.to_string().as_bytes());
+    assert_eq!(rig.get("/v2/yours/manifests/1").await.status, 200);
+    assert_eq!(rig.get(&format!("/v2/yours/blobs/{layer}")).await.status, 404);
+    assert_eq!(rig.get(&format!("/v2/yours/manifests/{manifest}")).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_manifest_is_given_by_digest_whatever_the_client_prefers_if_it_takes_it_at_all() {
+    let rig = Rig::new().await;
+    let (manifest, _) = stored(&rig).await;
+    let path = format!("/v2/mine/manifests/{manifest}");
+    let before = rig.upstream.seen().len();
+    for accept in [
+        &[][..],
+        &[("accept", "*/*")],
+        &[("accept", IMAGE)],
+        &[("accept", "x/y"), ("accept", "application/*")],
+    ] {
+        assert_eq!(rig.ask(Method::GET, &path, accept).await.status, 200);
+    }
+    assert_eq!(rig.upstream.seen().len(), before);
+    assert_eq!(rig.ask(Method::GET, &path, &[("accept", INDEX)]).await.status, 200);
+    assert_eq!(
+        rig.upstream.seen().last().unwrap().accept,
+        INDEX,
+        "upstream decides about that"
+    );
+}
