@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use regcache_transfer::{Digest, Source};
+use tokio::time::timeout;
 
 use self::client::Via;
 use self::exchange::Exchange;
@@ -39,6 +40,9 @@ pub use settings::{Credentials, Settings, SettingsError};
 pub use turn::Turn;
 
 use crate::names::{Reference, Repository};
+
+/// All the time that an answer may take, with tokens and redirects, and with its bytes where there are few.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// One registry, shared by everybody who needs something of it.
 ///
@@ -88,7 +92,7 @@ impl Upstream {
         reference: &Reference,
         accept: &str,
     ) -> Result<Head, Error> {
-        manifest::head(&self.exchange, repository, reference, accept).await
+        within_limit(manifest::head(&self.exchange, repository, reference, accept)).await
     }
 
     /// The manifest itself, at most 4 MiB, checked against the digest that was asked for and the one that upstream
@@ -99,12 +103,12 @@ impl Upstream {
         reference: &Reference,
         accept: &str,
     ) -> Result<Manifest, Error> {
-        manifest::get(&self.exchange, repository, reference, accept).await
+        within_limit(manifest::get(&self.exchange, repository, reference, accept)).await
     }
 
     /// The size of a blob, bytes. This is also the question whether upstream holds it in this repository.
     pub async fn head_blob(&self, repository: &Repository, digest: &Digest) -> Result<u64, Error> {
-        source::size(&self.exchange, repository, digest).await
+        within_limit(source::size(&self.exchange, repository, digest)).await
     }
 
     /// Where a fill gets the blob from, in the order to be tried: a connection that is there already, then a fresh one
@@ -135,7 +139,7 @@ impl Upstream {
         query: Option<&str>,
         accept: &str,
     ) -> Result<Listing, Error> {
-        list::get(&self.exchange, repository, what, query, accept).await
+        within_limit(list::get(&self.exchange, repository, what, query, accept)).await
     }
 
     /// How much longer the upstream rests at most, when it does: it failed, or limits our manifests, and every call
@@ -149,4 +153,9 @@ impl Upstream {
     pub fn silent(&self) -> Option<Duration> {
         self.exchange.breaker().silent()
     }
+}
+
+/// Gives up in the end, if nobody else does. What was silent until then has been a failure.
+async fn within_limit<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    timeout(LIMIT, answer).await.unwrap_or(Err(Error::TimedOut))
 }

@@ -1,13 +1,15 @@
 //! Rest for an upstream that fails, so that not everybody finds it out anew, and the end of that rest.
 //!
-//! Unreachable, silent for two seconds, or 503: it rests at once, one second at first, doubling up to thirty. Other
-//! 5xx: after three in a row, for one broken image must not cost all others. While it rests a probe asks every half
+//! Unreachable, silent for two seconds, or 503: it rests at once, one second at first, doubling up to thirty. 500, 502
+//! and 504: after three in a row, for one broken image must not cost all others. While it rests a probe asks every half
 //! second, and ends the rest as soon as it is answered; when the rest ends by itself, one request may try. 429 stops
 //! only what was limited (manifests or blobs: Docker Hub counts the former) and is not probed, since no probe could
 //! tell. What a `Retry-After` asks for is kept to, up to five minutes. 401, 403 and 404 are answers like any other.
 
 mod pause;
 mod probe;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -182,7 +184,7 @@ impl Attempt {
                 }
             }
             503 => breaker.rest(&mut state, retry_after, "status 503"),
-            500.. => {
+            500 | 502 | 504 => {
                 state.strikes += 1;
                 if state.strikes >= STRIKES {
                     state.strikes = 0;

@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 use regcache_transfer::Span;
 use reqwest::{Client, Response};
-use tokio::time::timeout;
 use url::Url;
 
 use super::auth::token::Tokens;
@@ -22,9 +21,6 @@ use super::metrics::{Asked, Meter};
 use super::redirect;
 use super::settings::{Settings, SettingsError};
 use crate::names::Repository;
-
-/// All the time that an answer may take.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// What is asked.
 pub(crate) struct Ask<'a> {
@@ -104,10 +100,7 @@ impl Exchange {
         let last_word = ask.asked != Asked::Blob || ask.via == Via::Fresh;
         let entered = self.breaker.enter(subject, last_word);
         let mut attempt = entered.map_err(|remaining| Error::Resting { remaining })?;
-        let result = match timeout(LIMIT, self.answer(ask, &mut attempt)).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::TimedOut),
-        };
+        let result = self.answer(ask, &mut attempt).await;
         match &result {
             Ok(_) => attempt.over(),
             Err(error) => attempt.failed(error),

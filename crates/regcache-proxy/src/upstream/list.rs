@@ -4,11 +4,10 @@ use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_TYPE, LINK};
 use regcache_transfer::{Digest, Span};
-use tokio::time::timeout;
 
 use super::client::{Via, read_bounded};
 use super::error::Error;
-use super::exchange::{Ask, Exchange, LIMIT};
+use super::exchange::{Ask, Exchange};
 use super::manifest::LARGEST;
 use super::metrics::Asked;
 use crate::names::Repository;
@@ -62,11 +61,10 @@ pub(crate) async fn get(
     };
     let (content_type, link) = (header(CONTENT_TYPE.as_str()), header(LINK.as_str()));
     let filters_applied = header("oci-filters-applied");
-    let read = timeout(LIMIT, read_bounded(response, LARGEST)).await;
     Ok(Listing {
         content_type,
         link,
         filters_applied,
-        bytes: read.unwrap_or(Err(Error::TimedOut))?,
+        bytes: read_bounded(response, LARGEST).await?,
     })
 }

@@ -5,11 +5,10 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 use regcache_transfer::{Digest, Span};
 use reqwest::Response;
-use tokio::time::timeout;
 
 use super::client::{Via, read_bounded};
 use super::error::Error;
-use super::exchange::{Ask, Exchange, LIMIT};
+use super::exchange::{Ask, Exchange};
 use super::metrics::Asked;
 use crate::names::{Reference, Repository};
 
@@ -81,8 +80,7 @@ pub(crate) async fn get(
 ) -> Result<Manifest, Error> {
     let response = ask(exchange, Method::GET, repository, reference, accept).await?;
     let (said, media_type) = (said(response.headers()), media_type(response.headers()));
-    let read = timeout(LIMIT, read_bounded(response, LARGEST)).await;
-    let bytes = read.unwrap_or(Err(Error::TimedOut))?;
+    let bytes = read_bounded(response, LARGEST).await?;
     if said.is_some_and(|said| !said.matches(&bytes)) {
         return Err(Error::Malformed("its bytes do not have the digest that it says".into()));
     }

@@ -7,12 +7,13 @@ use futures::{FutureExt, StreamExt};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE};
 use http::{HeaderMap, HeaderName, Method};
 use regcache_transfer::{BodyError, Digest, OpenError, Opened, Source, Span};
+use tokio::time::timeout;
 
-use super::Upstream;
 use super::client::{Via, describe, discard};
 use super::error::Error;
 use super::exchange::{Answer, Ask, Exchange, status_error};
 use super::metrics::Asked;
+use super::{LIMIT, Upstream};
 use crate::names::Repository;
 
 /// One blob over one kind of connection. Redirects and tokens are renewed at each opening: signed addresses end.
@@ -29,7 +30,10 @@ impl Source for BlobSource {
     }
 
     fn open(&self, span: Span) -> BoxFuture<'_, Result<Opened, OpenError>> {
-        open(&self.upstream.exchange, &self.repository, &self.digest, span, self.via).boxed()
+        let opening = open(&self.upstream.exchange, &self.repository, &self.digest, span, self.via);
+        timeout(LIMIT, opening)
+            .map(|opened| opened.unwrap_or(Err(OpenError::NoHeaders)))
+            .boxed()
     }
 }
 
