@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use regcache_transfer::Digest;
+use tokio::time::timeout;
 
 use crate::flights::Flights;
-use crate::manifests::negative;
+use crate::manifests::{self, negative};
 use crate::names::{Reference, Repository};
 use crate::store::Store;
 use crate::upstream::{Error, Upstream};
@@ -61,7 +62,8 @@ impl Access {
         let flight = self.questions.join(&key, WITHIN, || {
             let (store, upstream, repository) = (self.store.clone(), upstream.clone(), repository.clone());
             async move {
-                let size = head(&upstream, &repository, digest, what).await?;
+                let size = head(&upstream, &repository, digest, what);
+                let size = timeout(manifests::WITHIN, size).await.unwrap_or(Err(Error::TimedOut))?;
                 store.note_holds(upstream.host(), &repository, &[digest]).await;
                 Ok(size)
             }

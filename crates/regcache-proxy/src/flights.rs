@@ -46,8 +46,19 @@ impl<V> Call<V> {
 pub struct Flight<V> {
     started: Instant,
     outcome: watch::Receiver<Option<V>>,
-    /// Whether this one began it, so that exactly one of them counts it.
-    pub first: bool,
+    /// Whose call it is, so that exactly one of them counts it.
+    pub part: Part,
+}
+
+/// What one who waits has to do with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Began it.
+    Began,
+    /// Came while it was under way.
+    Joined,
+    /// Came when it was over.
+    Late,
 }
 
 impl<K, V> Flights<K, V>
@@ -79,7 +90,7 @@ where
             return Some(Flight {
                 started: call.started,
                 outcome: call.outcome.clone(),
-                first: false,
+                part: if call.until.is_some() { Part::Late } else { Part::Joined },
             });
         }
         self.begin(&mut state, key, now, begin())
@@ -126,7 +137,7 @@ where
         Some(Flight {
             started: now,
             outcome,
-            first: true,
+            part: Part::Began,
         })
     }
 
@@ -213,6 +224,7 @@ mod tests {
         let flights = flights(9);
         assert_eq!(ask(&flights, 2).await, Some(2));
         assert_eq!(ask(&flights, 4).await, Some(2));
+        assert_eq!(flights.join(&"key", SECOND, pending).unwrap().part, Part::Late);
         advance(SECOND).await;
         assert_eq!(ask(&flights, 4).await, Some(4));
     }
@@ -223,7 +235,7 @@ mod tests {
         let slow = flights.join(&"key", SECOND, pending).unwrap();
         advance(SECOND / 2).await;
         let late = flights.join(&"key", SECOND, pending).unwrap();
-        assert!(slow.first && !late.first);
+        assert_eq!((slow.part, late.part), (Part::Began, Part::Joined));
         let before = Instant::now();
         assert_eq!(late.outcome(SECOND).await, None);
         assert_eq!(Instant::now() - before, SECOND / 2);

@@ -18,11 +18,10 @@ use crate::names::{Reference, Repository};
 use crate::store::Store;
 use crate::upstream::{Error, Upstream};
 
-/// How long a client waits for a manifest that it cannot have otherwise. Below the 9 s after which a node's gateway
-/// takes a cache that says nothing for sick.
+/// How long upstream may take over a manifest or a question about one, and how long a client waits that cannot be
+/// helped otherwise. Below the 9 s after which a node's gateway takes a cache that says nothing for sick. A question
+/// that is given up makes a silent upstream rest, so that the next client does not wait as long again.
 pub const WITHIN: Duration = Duration::from_secs(8);
-/// How long upstream may take over one, its body included: what comes late is of use to those who come later.
-const LIMIT: Duration = Duration::from_secs(15);
 /// For how long "there is no such thing" is good.
 pub const NEGATIVE: Duration = Duration::from_secs(3);
 /// How many may be fetched at once.
@@ -99,7 +98,7 @@ impl Manifests {
         accept: &Accept,
     ) -> Fetched {
         let manifest = upstream.manifest(repository, reference, accept.as_str());
-        let manifest = timeout(LIMIT, manifest).await.unwrap_or(Err(Error::TimedOut))?;
+        let manifest = timeout(WITHIN, manifest).await.unwrap_or(Err(Error::TimedOut))?;
         // The bytes have been checked, what upstream says about them has not: the bytes go first.
         let named = Contents::read(&manifest.bytes)
             .media_type

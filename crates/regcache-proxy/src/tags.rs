@@ -17,7 +17,7 @@ use tracing::debug;
 
 pub use policy::TagPolicy;
 
-use crate::flights::{Flight, Flights};
+use crate::flights::{Flight, Flights, Part};
 use crate::manifests::{Accept, Manifest, Manifests, WITHIN, negative};
 use crate::names::{Repository, Tag};
 use crate::store::{Store, TagFact};
@@ -121,14 +121,9 @@ impl Tags {
     /// What the tag is, from upstream.
     async fn asked(&self, upstream: &Arc<Upstream>, asked: &Asked, within: Duration) -> Result<(Manifest, How), Error> {
         let flight = self.checks.join(asked, within, || self.check(upstream, asked).run());
-        let first = flight.as_ref().is_some_and(|flight| flight.first);
+        let how = how(flight.as_ref());
         let checked = outcome(flight, within).await?;
-        let how = match (checked.fetched, first) {
-            (false, _) => How::Hit,
-            (true, true) => How::Miss,
-            (true, false) => How::Join,
-        };
-        Ok((checked.manifest, how))
+        Ok((checked.manifest, if checked.fetched { how } else { How::Hit }))
     }
 
     /// What the tag was. Its manifest may have gone to make room.
@@ -137,20 +132,20 @@ impl Tags {
         upstream: &Arc<Upstream>,
         asked: &Asked,
         fact: TagFact,
-        how: How,
+        stored: How,
         within: Duration,
     ) -> Result<(Manifest, How), Error> {
         if let Some(manifest) = self.manifests.stored(&fact.digest).await {
             self.manifests.note(&asked.host, &asked.repository, &manifest).await;
-            return Ok((manifest, how));
+            return Ok((manifest, stored));
         }
         let flight = self
             .manifests
             .fetch(upstream, &asked.repository, fact.digest, &asked.accept);
-        let how = match flight.as_ref().is_some_and(|flight| flight.first) {
-            _ if how == How::Stale => How::Stale,
-            true => How::Miss,
-            false => How::Join,
+        let how = if stored == How::Stale {
+            stored
+        } else {
+            how(flight.as_ref())
         };
         match outcome(flight, within).await {
             Ok(manifest) => Ok((manifest, how)),
@@ -178,6 +173,14 @@ impl Tags {
             behind.insert(host.clone(), now);
         }
         due
+    }
+}
+
+/// How a manifest that comes by this call is come by.
+fn how<T>(flight: Option<&Flight<T>>) -> How {
+    match flight.map(|flight| flight.part) {
+        Some(Part::Began) => How::Miss,
+        _ => How::Join,
     }
 }
 

@@ -13,7 +13,7 @@ use super::link;
 use super::metrics::Outcome;
 use super::reply::{Kind, Reply, failed, full, insert, not_found};
 use super::upstreams::Entry;
-use crate::flights::Flights;
+use crate::flights::{Flights, Part};
 use crate::manifests::{Accept, NEGATIVE, WITHIN};
 use crate::names::Repository;
 use crate::upstream::{Error, List, Listing};
@@ -75,7 +75,11 @@ impl Registry {
         let Some(flight) = flight else {
             return failed(Kind::List, &Error::TimedOut);
         };
-        let result = if flight.first { Outcome::Miss } else { Outcome::Join };
+        let result = match flight.part {
+            Part::Began => Outcome::Miss,
+            Part::Joined => Outcome::Join,
+            Part::Late => Outcome::Hit,
+        };
         match flight.outcome(WITHIN).await.unwrap_or(Err(Error::TimedOut)) {
             Ok(listing) => Reply {
                 response: relayed(listing, content.upstream.as_ref(), &key),

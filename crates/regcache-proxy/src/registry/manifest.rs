@@ -10,6 +10,7 @@ use super::metrics::Outcome;
 use super::reply::{DOCKER_CONTENT_DIGEST, Kind, Reply, failed, full, insert};
 use super::upstreams::Entry;
 use crate::access::What;
+use crate::flights::Part;
 use crate::manifests::{Accept, Manifest, WITHIN};
 use crate::names::{Reference, Repository};
 use crate::tags::{Asked, How};
@@ -61,7 +62,11 @@ impl Registry {
         }
         let flight = self.manifests.fetch(upstream, repository, digest, accept);
         let flight = flight.ok_or(Error::TimedOut)?;
-        let how = if flight.first { How::Miss } else { How::Join };
+        let how = if flight.part == Part::Began {
+            How::Miss
+        } else {
+            How::Join
+        };
         let manifest = flight.outcome(WITHIN).await.unwrap_or(Err(Error::TimedOut))?;
         Ok((manifest, how))
     }

@@ -1,20 +1,16 @@
 //! Asking upstream what a tag is now: once, for everybody who waits for it, and on behind those who do not.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::Asked;
-use crate::manifests::{Manifest, Manifests};
+use crate::manifests::{Manifest, Manifests, WITHIN};
 use crate::names::Reference;
 use crate::store::{Store, TagFact};
 use crate::upstream::{Error, Head, Upstream};
-
-/// How long the answer is of use to those who come later. Far beyond what any client waits.
-const LIMIT: Duration = Duration::from_secs(15);
 
 /// What upstream says that the tag is.
 #[derive(Clone, Debug)]
@@ -36,7 +32,7 @@ impl Check {
     /// Asks, and remembers the answer.
     pub(super) async fn run(self) -> Result<Checked, Error> {
         let checked_at = Timestamp::now();
-        let outcome = timeout(LIMIT, self.ask()).await.unwrap_or(Err(Error::TimedOut));
+        let outcome = timeout(WITHIN, self.ask()).await.unwrap_or(Err(Error::TimedOut));
         let Asked {
             host,
             repository,
@@ -96,7 +92,7 @@ impl Check {
         }
         // Shared with those who ask for it by digest.
         let flight = self.manifests.fetch(&self.upstream, repository, digest, accept);
-        match flight.ok_or(Error::TimedOut)?.outcome(LIMIT).await {
+        match flight.ok_or(Error::TimedOut)?.outcome(WITHIN).await {
             Some(Ok(manifest)) => {
                 let fetched = true;
                 Ok(Checked { manifest, fetched })

@@ -21,7 +21,9 @@ async fn a_list_is_relayed_once_for_all_with_the_next_page_at_our_address() {
         assert_eq!(answer.header("link"), next);
         assert_eq!(answer.header("content-type"), "application/json");
     }
+    assert_eq!((rig.counted("list", "miss"), rig.counted("list", "join")), (1, 8));
     let answer = rig.get("/v2/up.test/a/tags/list?n=1").await;
+    assert_eq!(rig.counted("list", "hit"), 1);
     assert_eq!(
         answer.header("link"),
         "</v2/up.test/a/tags/list?n=1&last=1>; rel=\"next\""

@@ -86,6 +86,27 @@ async fn upstream_that_hangs_costs_the_first_client_two_seconds_and_the_next_not
 }
 
 #[tokio::test]
+async fn upstream_that_hangs_costs_those_who_have_nothing_eight_seconds_once() {
+    let rig = Rig::new().await;
+    rig.upstream.feels(Mood::Hangs);
+    let begin = Instant::now();
+    assert_eq!(rig.get(PATH).await.status, 503);
+    assert!(begin.elapsed() < Duration::from_millis(8500), "{:?}", begin.elapsed());
+    let begin = Instant::now();
+    assert_eq!(rig.get(PATH).await.status, 503);
+    assert_eq!(rig.get("/v2/library/b/manifests/1").await.status, 503);
+    assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+    let digest = rig.upstream.image("library/a", "1", &[]).to_string();
+    rig.upstream.feels(Mood::Well);
+    let begin = Instant::now();
+    while rig.get(PATH).await.status != 200 {
+        assert!(begin.elapsed() < Duration::from_millis(1500), "{:?}", begin.elapsed());
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(rig.get(PATH).await.digest(), digest);
+}
+
+#[tokio::test]
 async fn upstream_that_is_slow_is_waited_for_by_who_has_nothing_else() {
     let rig = Rig::new().await;
     let digest = rig.upstream.image("library/a", "1", &[]).to_string();
