@@ -41,10 +41,12 @@ render regcache -f regcache/ci/values.yaml >"$tmp/plain" || bad "regcache does n
 render regcache -f regcache/ci/full-values.yaml >"$tmp/full" || bad "regcache does not render with every value set"
 same=$(grep -Fxf <(grep -- '- --' "$tmp/plain") "$tmp/full" | grep -o -- '--[a-z-]*' | xargs)
 [ "$same" = "--namespace --admin-address" ] || bad "the same, whatever the values: $same"
-for word in 'regcache@sha256:' 'imagePullPolicy: Always' 'replicas: 2' pull-secret kubernetes.io/arch control-plane podAntiAffinity; do
+for word in 'regcache@sha256:' 'imagePullPolicy: Always' 'replicas: 2' 'name: pull-secret' image-pull-secret=pull-secret \
+  upstream-ca=regcache-upstream-ca bm90IGEgcmVhbCBvbmU= kubernetes.io/arch control-plane podAntiAffinity; do
   grep -q -- "$word" "$tmp/full" || bad "a value has no effect: $word"
 done
-diff <(grep -c '^kind:' "$tmp/plain") <(grep -c '^kind:' "$tmp/full") || bad "a value changes which objects there are"
+diff <(grep '^kind:' "$tmp/plain") <(grep -v '^kind: ConfigMap' "$tmp/full" | grep '^kind:') ||
+  bad "a value changes which objects there are, and it is not upstreamCA"
 
 refused image.repository --set image.repository=
 refused image --set image.tga=1
@@ -62,6 +64,7 @@ refused regionLabel --set 'regionLabel=my region'
 refused logFormat --set logFormat=yaml
 refused "namespace of their own" --set node.namespace=regcache-system
 refused distribution --set distribution.image=null
+refused upstreamCA --set upstreamCA=corp-ca.crt
 refused nodeSelector --set nodeSelector.gpu=1
 
 for chart in regcache-crds regcache; do

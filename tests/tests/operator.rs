@@ -12,6 +12,8 @@
 mod converge;
 #[path = "operator/deletion.rs"]
 mod deletion;
+#[path = "operator/engines.rs"]
+mod engines;
 #[path = "operator/faults.rs"]
 mod faults;
 #[path = "operator/rbac.rs"]

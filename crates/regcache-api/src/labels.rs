@@ -12,10 +12,14 @@ pub const REGISTRY_CACHE: &str = "regcache.dev/registrycache";
 pub const REGION: &str = "regcache.dev/region";
 /// The zone that a child serves; absent for nodes without one.
 pub const ZONE: &str = "regcache.dev/zone";
-/// The upstream that a cache serves, made fit for a label value.
+/// The upstream that a cache serves, made fit for a label value; absent for a cache of several.
 pub const UPSTREAM: &str = "regcache.dev/upstream";
-/// Annotation: the upstream that a cache serves, as image names spell it.
+/// Annotation: the upstream that a cache serves, as image names spell it; absent for a cache of several.
 pub const UPSTREAM_HOST: &str = "regcache.dev/upstream-host";
+/// The name of the cache that a child of a cache of several upstreams belongs to.
+pub const SITE: &str = "regcache.dev/site";
+/// Annotation on the configuration of a cache of several upstreams: JSON, since when (RFC 3339) it names each of them.
+pub const NAMED_SINCE: &str = "regcache.dev/named-since";
 /// Annotation on a RegistryCache, value `true`: nodes let go of its caches at once.
 pub const STOP: &str = "regcache.dev/stop";
 /// Annotation on a plan: when its content last changed, RFC 3339.

@@ -7,9 +7,14 @@ const MAX: usize = 63;
 /// Hex digits of the hash that keeps names unique after shortening.
 const HASH: usize = 8;
 
-/// The name of the Deployment, Service, ConfigMap and PersistentVolumeClaim of one cache.
+/// The name of the Deployment, Service, ConfigMap and PersistentVolumeClaim of a cache of one upstream.
 pub fn site(registry_cache: &str, region: &str, upstream: &str) -> String {
     hashed(&["rc", upstream, region], &[registry_cache, region, upstream])
+}
+
+/// The same of a cache of all upstreams: never the name of one of the caches of its upstreams, which it may replace.
+pub fn shared_site(registry_cache: &str, region: &str) -> String {
+    hashed(&["rc", registry_cache, region], &[registry_cache, region])
 }
 
 /// The name of the DaemonSet and plan of the helpers of one place.
@@ -65,6 +70,10 @@ mod tests {
             site("a", "eu-west-1", "docker-io"),
             site(&long, &long, &host),
             site("a", "EU_west.1", "docker.io"),
+            shared_site("a", "eu-west-1"),
+            shared_site("docker.io", "eu-west-1"),
+            shared_site("b", "eu-west-1"),
+            shared_site(&long, &long),
             place("eu", None),
             place("eu", Some("eu-a")),
             place("e", Some("u-eu-a")),
@@ -82,5 +91,6 @@ mod tests {
         let unique: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(unique.len(), names.len(), "{names:?}");
         assert!(names[0].starts_with("rc-docker-io-eu-west-1-"), "{}", names[0]);
+        assert!(names[5].starts_with("rc-a-eu-west-1-"), "{}", names[5]);
     }
 }

@@ -116,18 +116,24 @@ pub struct RegionSpec {
 
 /// How the caches run, in every region alike.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("!has(self.image) || has(self.engine)")
+        .message("image belongs to one engine: say which, for example engine: Distribution")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct CacheSpec {
-    /// The program in the cache pods. Default: `Distribution`.
+    /// The program in the cache pods. Default: `Builtin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<Engine>,
 
-    /// The engine's image. Default: the one that the operator was installed with.
+    /// The engine's image; `engine` has to say whose it is. Default: for `Builtin` the operator's own image, for
+    /// `Distribution` the one that the operator was installed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
 
-    /// The volume of each cache. A region may say otherwise in `spec.regions[].storage`.
+    /// The volume of each cache. A region may say otherwise in `spec.regions[].storage`. `Builtin` keeps to nine tenths
+    /// of it and drops what was used least recently.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageSpec>,
 
@@ -155,11 +161,16 @@ pub struct StorageSpec {
     pub storage_class_name: Option<String>,
 }
 
-/// The program in a cache pod. Default: `Distribution`.
+/// The program in the cache pods. `Builtin` is ours: one cache for each region, for all upstreams; every layer is
+/// fetched once, whoever asks for it. `Distribution` is CNCF distribution 3.1.2 or later: one cache for each region and
+/// upstream. When it changes, new caches take over before the old ones go; what those have stored stays in their
+/// volumes. Default: `Builtin`.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum Engine {
-    /// CNCF distribution 3.1.2 or later: one cache for each region and upstream.
+    /// Ours: one cache for each region, for all upstreams.
     #[default]
+    Builtin,
+    /// CNCF distribution 3.1.2 or later: one cache for each region and upstream.
     Distribution,
 }
 

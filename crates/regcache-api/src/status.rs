@@ -19,10 +19,10 @@ pub struct RegistryCacheStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 
-    /// One entry for each cache.
+    /// One entry for each cache, made or not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2048))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["region".into(), "upstream".into()]))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub sites: Vec<SiteStatus>,
 
     /// Caches that are ready and caches in all, in the regions of this cluster: `2/2`.
@@ -38,15 +38,16 @@ pub struct RegistryCacheStatus {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SiteStatus {
+    /// The name that its Deployment, Service, ConfigMap and PersistentVolumeClaim have, or would have.
+    pub name: String,
+
     /// The region that it serves.
     pub region: String,
 
-    /// The registry that it caches, as image names spell it.
-    pub upstream: String,
-
-    /// The name of its Deployment, Service, ConfigMap and PersistentVolumeClaim.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    /// The registries that it caches, as image names spell them.
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub upstreams: Vec<String>,
 
     /// Where nodes reach it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,7 +56,7 @@ pub struct SiteStatus {
     /// How it is.
     pub phase: SitePhase,
 
-    /// What is wrong and what to do about it. Empty when all is well.
+    /// What is wrong, or left out, and what to do about it. Empty when all is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
@@ -74,6 +75,6 @@ pub enum SitePhase {
     NotLocal,
     /// It runs, but its region has lost its last node. It goes when the spec drops the region.
     Idle,
-    /// Another RegistryCache serves this upstream.
+    /// Other RegistryCaches serve all of its upstreams.
     UpstreamTaken,
 }

@@ -41,12 +41,19 @@ pub struct RunArgs {
     /// Namespace of the node helpers.
     #[arg(long, env = "REGCACHE_NODES_NAMESPACE", default_value = "regcache-nodes")]
     pub nodes_namespace: String,
-    /// Image of the node helper.
-    #[arg(long, env = "REGCACHE_NODE_IMAGE")]
-    pub node_image: String,
+    /// Image of the node helper and of the engine Builtin, unless a RegistryCache names another for its caches.
+    #[arg(long, env = "REGCACHE_IMAGE")]
+    pub image: String,
     /// Pull policy of helpers and caches.
     #[arg(long, env = "REGCACHE_IMAGE_PULL_POLICY", default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub image_pull_policy: String,
+    /// Secrets that the caches' images are pulled with; may be given several times.
+    #[arg(
+        long = "image-pull-secret",
+        env = "REGCACHE_IMAGE_PULL_SECRETS",
+        value_delimiter = ','
+    )]
+    pub image_pull_secrets: Vec<String>,
     /// Image of the engine Distribution, unless a RegistryCache names its own.
     #[arg(
         long,
@@ -54,6 +61,9 @@ pub struct RunArgs {
         default_value = "docker.io/library/registry:3.1.2"
     )]
     pub distribution_image: String,
+    /// ConfigMap whose ca.crt holds authorities that the caches believe beside the public ones.
+    #[arg(long, env = "REGCACHE_UPSTREAM_CA", value_name = "CONFIGMAP")]
+    pub upstream_ca: Option<String>,
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, env = "REGCACHE_ADMIN_ADDRESS", default_value = "[::]:8080")]
     pub admin_address: SocketAddr,
@@ -79,7 +89,9 @@ pub struct RunArgs {
     /// How long they try it.
     #[arg(long, env = "REGCACHE_SOAK", default_value = "60s", value_parser = duration)]
     pub soak: Duration,
-    /// How long all plans must have been without a cache before the cache goes.
+    /// How long it takes until every pod has surely read a changed ConfigMap: so long a plan must have been without a
+    /// cache before the cache goes, and so long a running cache's configuration must have named an upstream before a
+    /// plan does.
     #[arg(long, env = "REGCACHE_WITHDRAW_GRACE", default_value = "3m", value_parser = duration)]
     pub withdraw_grace: Duration,
     /// Node label that names the region.
@@ -101,9 +113,11 @@ impl From<RunArgs> for Settings {
         Self {
             namespace: args.namespace,
             nodes_namespace: args.nodes_namespace,
-            node_image: args.node_image,
+            image: args.image,
             image_pull_policy: args.image_pull_policy,
+            image_pull_secrets: args.image_pull_secrets,
             distribution_image: args.distribution_image,
+            upstream_ca: args.upstream_ca,
             gateway_port: args.gateway_port,
             node_metrics_port: args.node_metrics_port,
             certs_dir: args.certs_dir,
@@ -124,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_command_lines_defaults_are_the_settings_defaults() {
-        let cli = Cli::try_parse_from(["regcache-operator", "run", "--node-image", "regcache:dev"]).unwrap();
+        let cli = Cli::try_parse_from(["regcache-operator", "run", "--image", "regcache:dev"]).unwrap();
         let Command::Run(args) = cli.command else {
             panic!("not run")
         };
@@ -141,7 +155,7 @@ mod tests {
             &["--image-pull-policy", "Sometimes"],
             &["--log-format", "xml"],
         ] {
-            let line = ["regcache-operator", "run", "--node-image", "i"].iter().chain(wrong);
+            let line = ["regcache-operator", "run", "--image", "i"].iter().chain(wrong);
             assert!(Cli::try_parse_from(line).is_err(), "{wrong:?}");
         }
     }

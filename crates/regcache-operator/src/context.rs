@@ -26,12 +26,17 @@ pub struct Settings {
     pub namespace: String,
     /// Namespace of the helpers and plans.
     pub nodes_namespace: String,
-    /// Image of the node helper.
-    pub node_image: String,
+    /// Image of the node helper and of the engine `Builtin`, unless a RegistryCache names another for its caches.
+    pub image: String,
     /// Pull policy of helpers and caches: `Always`, `IfNotPresent` or `Never`.
     pub image_pull_policy: String,
+    /// Secrets in `namespace` that the caches' images are pulled with.
+    pub image_pull_secrets: Vec<String>,
     /// Image of the engine `Distribution`, unless a RegistryCache names its own.
     pub distribution_image: String,
+    /// ConfigMap in `namespace` whose [`engine::CA_FILE`](crate::cache::engine::CA_FILE) holds authorities that the
+    /// caches believe beside the public ones.
+    pub upstream_ca: Option<String>,
     /// Port of the helpers' gateway, on each node's 127.0.0.1.
     pub gateway_port: u16,
     /// Port of the helpers' metrics, on each node's address.
@@ -44,7 +49,9 @@ pub struct Settings {
     pub canary_percent: u8,
     /// How long they try it.
     pub soak: Duration,
-    /// How long a plan must have been without a cache before the cache goes.
+    /// How long it takes until every pod has surely read a changed ConfigMap: so long a plan must have been without a
+    /// cache before the cache goes, and so long a running cache's configuration must have named an upstream before a
+    /// plan does.
     pub withdraw_grace: Duration,
     /// Node label that names the region.
     pub region_label: String,
@@ -60,9 +67,11 @@ impl Default for Settings {
         Self {
             namespace: "regcache-system".into(),
             nodes_namespace: "regcache-nodes".into(),
-            node_image: "regcache:dev".into(),
+            image: "regcache:dev".into(),
             image_pull_policy: "IfNotPresent".into(),
+            image_pull_secrets: Vec::new(),
             distribution_image: "docker.io/library/registry:3.1.2".into(),
+            upstream_ca: None,
             gateway_port: 21500,
             node_metrics_port: 21501,
             certs_dir: "/etc/containerd/certs.d".into(),

@@ -15,6 +15,7 @@ pub mod error;
 pub mod events;
 pub mod lease;
 pub mod metrics;
+pub mod named_since;
 pub mod nodes;
 pub mod resolve;
 pub mod run;

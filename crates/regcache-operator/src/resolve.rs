@@ -1,7 +1,9 @@
 //! What a spec means when it leaves something out, and who owns what: pure, shared by both controllers.
 
 use kube::ResourceExt as _;
-use regcache_api::{NodesMode, RegistryCache, UpstreamSpec};
+use regcache_api::{Engine, NodesMode, RegistryCache, UpstreamSpec, names};
+
+use crate::cache::engine;
 
 /// The registry's own address, without a trailing slash.
 pub fn upstream_url(upstream: &UpstreamSpec) -> String {
@@ -10,6 +12,22 @@ pub fn upstream_url(upstream: &UpstreamSpec) -> String {
         // Docker Hub is known by a name under which no registry answers.
         (None, "docker.io") => "https://registry-1.docker.io".to_owned(),
         (None, host) => format!("https://{host}"),
+    }
+}
+
+/// The program in the cache pods.
+pub fn engine(registry_cache: &RegistryCache) -> Engine {
+    let cache = registry_cache.spec.cache.as_ref();
+    cache.and_then(|cache| cache.engine).unwrap_or_default()
+}
+
+/// The name of the cache of `host` in `region`, made or not: one that all upstreams share, or its own.
+pub fn site_name(registry_cache: &RegistryCache, region: &str, host: &str) -> String {
+    let name = registry_cache.name_any();
+    if engine::of(engine(registry_cache)).capabilities().several_upstreams {
+        names::shared_site(&name, region)
+    } else {
+        names::site(&name, region, host)
     }
 }
 
@@ -77,6 +95,16 @@ mod tests {
         assert_eq!(name("c", &all), None);
         all[2].metadata.deletion_timestamp = all[2].metadata.creation_timestamp.clone();
         assert_eq!(name("a", &all).as_deref(), Some("old-z"));
+    }
+
+    #[test]
+    fn upstreams_share_a_cache_where_the_engine_can() {
+        let mut object = registry_cache("o", "2026-01-01T00:00:00Z", &["a", "b"]);
+        assert_eq!(site_name(&object, "r", "a"), names::shared_site("o", "r"), "by default");
+        assert_eq!(site_name(&object, "r", "a"), site_name(&object, "r", "b"));
+        object.spec.cache.get_or_insert_default().engine = Some(Engine::Distribution);
+        assert_eq!(site_name(&object, "r", "a"), names::site("o", "r", "a"));
+        assert_ne!(site_name(&object, "r", "a"), site_name(&object, "r", "b"));
     }
 
     #[test]

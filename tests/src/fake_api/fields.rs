@@ -34,8 +34,8 @@ pub enum ListKind {
     Atomic,
 }
 
-/// How the list in the field `name` is merged in objects of `kind`.
-pub fn list_kind(kind: &str, name: &str) -> ListKind {
+/// How the list `items` in the field `name` is merged in objects of `kind`.
+pub fn list_kind(kind: &str, name: &str, items: &[Value]) -> ListKind {
     match (kind, name) {
         (_, "containers" | "initContainers" | "env" | "volumes" | "imagePullSecrets")
         | ("RegistryCache", "regions") => ListKind::Map(&["name"]),
@@ -45,8 +45,9 @@ pub fn list_kind(kind: &str, name: &str) -> ListKind {
         (_, "conditions") => ListKind::Map(&["type"]),
         (_, "ownerReferences") => ListKind::Map(&["uid"]),
         (_, "topologySpreadConstraints") => ListKind::Map(&["topologyKey", "whenUnsatisfiable"]),
-        ("RegistryCache", "sites") => ListKind::Map(&["region", "upstream"]),
-        ("RegistryCache", "upstreams") => ListKind::Map(&["host"]),
+        ("RegistryCache", "sites") => ListKind::Map(&["name"]),
+        // Those of the spec; in the status it is a list of names.
+        ("RegistryCache", "upstreams") if items.iter().any(Value::is_object) => ListKind::Map(&["host"]),
         (_, "finalizers") => ListKind::Set,
         _ => ListKind::Atomic,
     }
@@ -124,7 +125,7 @@ fn collect(kind: &str, name: &str, value: &Value, path: &mut Path, set: &mut Fie
                 path.pop();
             }
         }
-        Value::Array(items) => match list_kind(kind, name) {
+        Value::Array(items) => match list_kind(kind, name, items) {
             ListKind::Map(keys) => {
                 for item in items {
                     path.push(Step::Item(item_key(item, keys)));

@@ -191,7 +191,7 @@ fn merge(kind: &str, name: &str, live: &mut Value, applied: &Value) {
                 merge(kind, key, live.entry(key.clone()).or_insert(Value::Null), value);
             }
         }
-        (Value::Array(live), Value::Array(applied)) => match fields::list_kind(kind, name) {
+        (Value::Array(live), Value::Array(applied)) => match fields::list_kind(kind, name, applied) {
             ListKind::Map(keys) => {
                 for item in applied {
                     let key = fields::item_key(item, keys);

@@ -3,17 +3,20 @@
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::ResourceExt as _;
+use regcache_api::Engine::{self, Builtin, Distribution};
 use regcache_api::names;
 use regcache_mirror::plan::{Mode, PlanFile};
+use rstest::rstest;
 
 use crate::world::{NODES, STEP, SYSTEM, World, assert_same, node};
 
+#[rstest]
 #[tokio::test]
-async fn one_registry_cache_becomes_caches_plans_and_helpers() {
-    let world = World::with_one();
+async fn one_registry_cache_becomes_caches_plans_and_helpers(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::with_one(engine);
     world.settle().await;
     for region in ["r1", "r2"] {
-        let name = names::site("main", region, "docker.io");
+        let name = world.site("main", region, "docker.io");
         assert!(world.api.get::<Deployment>(SYSTEM, &name).is_some(), "{name}");
         let PlanFile { stable, canary, .. } = world.plan(region);
         assert_eq!(canary, None);
@@ -28,11 +31,9 @@ async fn one_registry_cache_becomes_caches_plans_and_helpers() {
             .map(|cache| (cache.name.as_str(), cache.region.as_str()))
             .collect();
         assert_eq!(caches, [(name.as_str(), region)]);
-        assert!(
-            upstream.caches[0].url.starts_with("http://10.96."),
-            "{}",
-            upstream.caches[0].url
-        );
+        let cache = &upstream.caches[0];
+        assert!(cache.url.starts_with("http://10.96."), "{}", cache.url);
+        assert_eq!((cache.ns, cache.probe), (engine == Builtin, engine == Builtin));
     }
     let mut sets: Vec<(String, Option<i32>)> = world
         .api
@@ -48,9 +49,10 @@ async fn one_registry_cache_becomes_caches_plans_and_helpers() {
     assert_eq!((status.as_str(), reason.as_str()), ("True", "AsDesired"), "{message}");
 }
 
+#[rstest]
 #[tokio::test]
-async fn second_run_writes_nothing() {
-    let world = World::with_one();
+async fn second_run_writes_nothing(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::with_one(engine);
     world.put("other", &["ghcr.io", "quay.io"], &["r2", "r9"]);
     world.settle().await;
     for _ in 0..3 {
@@ -62,9 +64,10 @@ async fn second_run_writes_nothing() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn regions_roll_out_one_after_another_through_a_share_of_nodes() {
-    let world = World::with_one();
+async fn regions_roll_out_one_after_another_through_a_share_of_nodes(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::with_one(engine);
     let mut seen: Vec<(u8, u8)> = Vec::new();
     for _ in 0..12 {
         world.turn(&world.operator()).await;
@@ -77,9 +80,10 @@ async fn regions_roll_out_one_after_another_through_a_share_of_nodes() {
     assert_eq!(seen, [(0, 0), (10, 0), (100, 0), (0, 0), (0, 10), (0, 100), (0, 0)]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_changed_plan_changes_no_daemon_set() {
-    let world = World::with_one();
+async fn a_changed_plan_changes_no_daemon_set(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::with_one(engine);
     world.settle().await;
     let sets = world.api.all::<DaemonSet>();
     world.put("other", &["ghcr.io"], &["r1", "r2"]);
@@ -88,9 +92,12 @@ async fn a_changed_plan_changes_no_daemon_set() {
     assert_eq!(world.api.all::<DaemonSet>(), sets);
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_outage_of_all_caches_during_a_rollout_takes_it_back_and_changes_nothing_else() {
-    let world = World::with_one();
+async fn an_outage_of_all_caches_during_a_rollout_takes_it_back_and_changes_nothing_else(
+    #[values(Builtin, Distribution)] engine: Engine,
+) {
+    let world = World::with_one(engine);
     world.settle().await;
     let sets = world.api.all::<DaemonSet>();
     let before = world.plan("r1").stable;
@@ -114,9 +121,10 @@ async fn an_outage_of_all_caches_during_a_rollout_takes_it_back_and_changes_noth
     assert_eq!(world.upstreams("r1"), ["docker.io", "ghcr.io"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_node_that_was_down_before_does_not_stop_a_rollout() {
-    let world = World::with_one();
+async fn a_node_that_was_down_before_does_not_stop_a_rollout(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::with_one(engine);
     world.settle().await;
     world.api.break_node("n1", Some(world.now()));
     world.wait(STEP);
@@ -125,9 +133,12 @@ async fn a_node_that_was_down_before_does_not_stop_a_rollout() {
     assert_eq!(world.upstreams("r1"), ["docker.io", "ghcr.io"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_node_that_falls_with_the_new_plan_takes_it_back_and_people_are_told() {
-    let world = World::with_one();
+async fn a_node_that_falls_with_the_new_plan_takes_it_back_and_people_are_told(
+    #[values(Builtin, Distribution)] engine: Engine,
+) {
+    let world = World::with_one(engine);
     world.settle().await;
     world.put("other", &["ghcr.io"], &["r1", "r2"]);
     while world.plan("r1").percent < 100 {
@@ -159,9 +170,10 @@ async fn a_node_that_falls_with_the_new_plan_takes_it_back_and_people_are_told()
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn two_registry_caches_share_one_helper_per_node() {
-    let world = World::new();
+async fn two_registry_caches_share_one_helper_per_node(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::new(engine);
     world.put("one", &["docker.io"], &["r1", "r2"]);
     world.put("two", &["ghcr.io"], &["r1", "r2"]);
     world.settle().await;
@@ -171,9 +183,10 @@ async fn two_registry_caches_share_one_helper_per_node() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_upstream_belongs_to_the_oldest_until_that_lets_go() {
-    let world = World::new();
+async fn an_upstream_belongs_to_the_oldest_until_that_lets_go(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::new(engine);
     world.put("a", &["docker.io"], &["r1"]);
     world.put("b", &["docker.io", "ghcr.io"], &["r1"]);
     world.settle().await;
@@ -182,7 +195,7 @@ async fn an_upstream_belongs_to_the_oldest_until_that_lets_go() {
             .name
             .clone()
     };
-    assert_eq!(owner(&world), names::site("a", "r1", "docker.io"));
+    assert_eq!(owner(&world), world.site("a", "r1", "docker.io"));
     assert_eq!(
         world.upstreams("r1"),
         ["docker.io", "ghcr.io"],
@@ -196,16 +209,18 @@ async fn an_upstream_belongs_to_the_oldest_until_that_lets_go() {
     );
     world.api.delete::<regcache_api::RegistryCache>("", "a");
     world.settle().await;
-    assert_eq!(owner(&world), names::site("b", "r1", "docker.io"));
+    assert_eq!(owner(&world), world.site("b", "r1", "docker.io"));
     assert_eq!(world.condition("b", "Ready").0, "True");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_paused_one_is_left_alone_and_the_other_goes_on() {
-    let world = World::with_one();
+async fn a_paused_one_is_left_alone_and_the_other_goes_on(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::with_one(engine);
     world.put("other", &["ghcr.io"], &["r1"]);
     world.settle().await;
     let plan = world.plan("r2");
+    let caches = ["r1", "r2"].map(|region| world.site("main", region, "docker.io"));
     world.edit("main", |one| {
         one.spec.paused = Some(true);
         one.spec.regions.remove(1);
@@ -214,9 +229,7 @@ async fn a_paused_one_is_left_alone_and_the_other_goes_on() {
     world.edit("other", |one| one.spec.upstreams[0].url = Some("https://new".into()));
     let mark = world.api.mark();
     world.settle().await;
-    let foreign = |action: &&regcache_tests::fake_api::Action| {
-        action.namespace == SYSTEM && action.name.contains("docker-io") || action.verb == "delete"
-    };
+    let foreign = |action: &&regcache_tests::fake_api::Action| caches.contains(&action.name) || action.verb == "delete";
     assert_eq!(world.api.writes_since(mark).iter().filter(foreign).count(), 0);
     let server = |host: &str| world.plan("r1").stable.upstream(host).unwrap().server.clone();
     assert_eq!(
@@ -227,9 +240,10 @@ async fn a_paused_one_is_left_alone_and_the_other_goes_on() {
     assert_eq!(world.condition("main", "Ready").1, "Paused");
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_kill_switch_empties_every_plan_in_one_run() {
-    let world = World::with_one();
+async fn the_kill_switch_empties_every_plan_in_one_run(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::with_one(engine);
     world.put("other", &["ghcr.io"], &["r1"]);
     world.settle().await;
     world.put("other", &["ghcr.io", "quay.io"], &["r1"]);
@@ -247,15 +261,17 @@ async fn the_kill_switch_empties_every_plan_in_one_run() {
     for region in ["r1", "r2"] {
         assert_eq!(world.plan(region), PlanFile::default(), "{region}");
     }
-    assert_eq!(world.api.all::<Deployment>().len(), 4, "the caches stay");
+    let caches = if engine == Builtin { 3 } else { 4 };
+    assert_eq!(world.api.all::<Deployment>().len(), caches, "the caches stay");
     world.edit("main", stop(false));
     world.settle().await;
     assert_eq!(world.upstreams("r2"), ["docker.io"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_region_that_no_node_carries_is_left_alone() {
-    let world = World::new();
+async fn a_region_that_no_node_carries_is_left_alone(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::new(engine);
     world.put("main", &["docker.io"], &["r1", "r9"]);
     world.settle().await;
     assert_eq!(world.api.all::<Deployment>().len(), 1);
@@ -269,9 +285,10 @@ async fn a_region_that_no_node_carries_is_left_alone() {
     assert_eq!(world.upstreams("r9"), ["docker.io", "ghcr.io"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_empty_list_of_nodes_removes_nothing() {
-    let world = World::with_one();
+async fn an_empty_list_of_nodes_removes_nothing(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::with_one(engine);
     world.settle().await;
     for name in ["n1", "n2", "n3", "n4"] {
         world.api.delete::<Node>("", name);
@@ -295,9 +312,10 @@ async fn an_empty_list_of_nodes_removes_nothing() {
     assert_eq!(world.upstreams("r2"), ["docker.io"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_somebody_else_changes_is_put_right() {
-    let world = World::with_one();
+async fn what_somebody_else_changes_is_put_right(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::with_one(engine);
     world.settle().await;
     let wanted = world.snapshot();
     let place = names::place("r1", Some("r1-a"));
@@ -307,7 +325,7 @@ async fn what_somebody_else_changes_is_put_right() {
     });
     world
         .api
-        .delete::<Deployment>(SYSTEM, &names::site("main", "r2", "docker.io"));
+        .delete::<Deployment>(SYSTEM, &world.site("main", "r2", "docker.io"));
     world.settle().await;
     assert_same(&world.snapshot(), &wanted, "put right");
 }

@@ -2,9 +2,11 @@
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service};
+use regcache_api::Engine::{self, Builtin, Distribution};
 use regcache_api::{RegistryCache, names};
 use regcache_mirror::plan::PlanFile;
 use regcache_tests::fake_api::Action;
+use rstest::rstest;
 
 use crate::world::{NODES, STEP, SYSTEM, World, assert_same};
 
@@ -15,9 +17,10 @@ fn span(actions: &[Action], meant: impl Fn(&Action) -> bool) -> (usize, usize) {
     (first, last)
 }
 
+#[rstest]
 #[tokio::test]
-async fn nodes_let_go_before_caches_go_and_the_finalizer_goes_last() {
-    let world = World::with_one();
+async fn nodes_let_go_before_caches_go_and_the_finalizer_goes_last(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::with_one(engine);
     world.settle().await;
     let mark = world.api.mark();
     world.api.delete::<RegistryCache>("", "main");
@@ -52,9 +55,10 @@ async fn nodes_let_go_before_caches_go_and_the_finalizer_goes_last() {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_registry_cache_that_comes_back_takes_its_volumes_again() {
-    let world = World::with_one();
+async fn a_registry_cache_that_comes_back_takes_its_volumes_again(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::with_one(engine);
     world.settle().await;
     let before = world.snapshot();
     world.api.delete::<RegistryCache>("", "main");
@@ -66,7 +70,7 @@ async fn a_registry_cache_that_comes_back_takes_its_volumes_again() {
 
 #[tokio::test]
 async fn a_dropped_upstream_leaves_the_plans_at_once_and_its_caches_after_the_grace() {
-    let world = World::new();
+    let world = World::new(Distribution);
     world.put("main", &["docker.io", "ghcr.io"], &["r1"]);
     world.settle().await;
     let name = names::site("main", "r1", "ghcr.io");
@@ -91,9 +95,10 @@ async fn a_dropped_upstream_leaves_the_plans_at_once_and_its_caches_after_the_gr
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_dropped_region_loses_plan_then_helpers_then_cache() {
-    let world = World::with_one();
+async fn a_dropped_region_loses_plan_then_helpers_then_cache(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::with_one(engine);
     world.settle().await;
     world.put("main", &["docker.io"], &["r1"]);
     let mark = world.api.mark();
@@ -115,9 +120,10 @@ async fn a_dropped_region_loses_plan_then_helpers_then_cache() {
     assert_eq!(world.upstreams("r1"), ["docker.io"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn helpers_that_never_end_hold_a_plan_only_for_the_grace() {
-    let world = World::with_one();
+async fn helpers_that_never_end_hold_a_plan_only_for_the_grace(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::with_one(engine);
     world.settle().await;
     world.api.delete::<RegistryCache>("", "main");
     // The nodes are gone and nobody tells: no garbage is collected, the pods stay.
@@ -129,9 +135,10 @@ async fn helpers_that_never_end_hold_a_plan_only_for_the_grace() {
     assert_eq!(world.api.all::<Pod>().len(), 4);
 }
 
+#[rstest]
 #[tokio::test]
-async fn deletion_does_not_need_a_spec_that_works() {
-    let world = World::with_one();
+async fn deletion_does_not_need_a_spec_that_works(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::with_one(engine);
     world.settle().await;
     world.edit("main", |one| {
         one.spec.paused = Some(true);

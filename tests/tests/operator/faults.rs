@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use regcache_api::Engine::{self, Builtin, Distribution};
 use regcache_api::RegistryCache;
 use regcache_tests::fake_api::Fault;
+use rstest::rstest;
 use serde_json::Value;
 
 use crate::world::{World, assert_same};
@@ -67,17 +69,19 @@ async fn end_of(world: &World) -> Vec<(String, Value)> {
     calm.snapshot()
 }
 
+#[rstest]
 #[tokio::test]
-async fn every_failed_request_on_the_way_there_is_made_up_for() {
-    let world = World::new();
+async fn every_failed_request_on_the_way_there_is_made_up_for(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::new(engine);
     world.put("main", &["docker.io"], &["r1"]);
     let wanted = end_of(&world).await;
     every_request(world, &wanted, true).await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn every_failed_request_of_a_deletion_is_made_up_for() {
-    let world = World::new();
+async fn every_failed_request_of_a_deletion_is_made_up_for(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::new(engine);
     world.put("main", &["docker.io"], &["r1"]);
     world.settle().await;
     world.api.delete::<RegistryCache>("", "main");
@@ -85,9 +89,10 @@ async fn every_failed_request_of_a_deletion_is_made_up_for() {
     every_request(world, &wanted, true).await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn every_failed_write_of_a_change_is_made_up_for() {
-    let world = World::new();
+async fn every_failed_write_of_a_change_is_made_up_for(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::new(engine);
     world.put("main", &["docker.io"], &["r1"]);
     world.settle().await;
     world.put("main", &["ghcr.io"], &["r1"]);
@@ -95,9 +100,24 @@ async fn every_failed_write_of_a_change_is_made_up_for() {
     every_request(world, &wanted, false).await;
 }
 
+#[rstest]
+#[case::to_ours(Distribution, Builtin)]
+#[case::and_back(Builtin, Distribution)]
 #[tokio::test]
-async fn a_kind_that_is_refused_for_long_stops_only_what_needs_it() {
-    let world = World::with_one();
+async fn every_failed_write_of_a_change_of_the_engine_is_made_up_for(#[case] old: Engine, #[case] new: Engine) {
+    let mut world = World::new(old);
+    world.put("main", &["docker.io"], &["r1"]);
+    world.settle().await;
+    world.engine = new;
+    world.put("main", &["docker.io"], &["r1"]);
+    let wanted = end_of(&world).await;
+    every_request(world, &wanted, false).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_kind_that_is_refused_for_long_stops_only_what_needs_it(#[values(Builtin, Distribution)] engine: Engine) {
+    let world = World::with_one(engine);
     world.api.fail_every("patch", "daemonsets", Fault::Forbidden);
     for _ in 0..10 {
         world.turn(&world.operator()).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use regcache_api::RegistryCache;
+use regcache_api::{Engine, RegistryCache};
 use regcache_tests::fake_api::Action;
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -90,7 +90,7 @@ fn covers(granted: &BTreeSet<Grant>, (namespace, group, resource, verb): &Grant)
 
 #[tokio::test(start_paused = true)]
 async fn the_chart_grants_what_is_called_and_nothing_else() {
-    let world = World::with_one();
+    let world = World::with_one(Engine::default());
     world.put("other", &["docker.io", "ghcr.io"], &["r2"]);
     let shutdown = start(&world);
     until(&world, "it gets ready", is_ready).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use regcache_api::RegistryCache;
+use regcache_api::{Engine, RegistryCache};
 use regcache_operator::context::{Ctx, Settings};
 use regcache_operator::{cache, nodes};
 use tokio::time::{Instant, sleep, timeout};
@@ -47,7 +47,7 @@ pub fn is_ready(world: &World) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_registry_cache_gets_ready_by_watches_alone_and_goes_again() {
-    let world = World::with_one();
+    let world = World::with_one(Engine::default());
     let shutdown = start(&world);
     until(&world, "it gets ready", is_ready).await;
     sleep(Duration::from_secs(1200)).await;

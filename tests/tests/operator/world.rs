@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt as _;
 use kube::core::DeserializeGuard;
-use regcache_api::{RegistryCache, labels};
+use regcache_api::{Engine, RegistryCache, labels, names};
 use regcache_mirror::plan::{PLAN_KEY, PlanFile};
 use regcache_operator::context::{Ctx, Settings};
 use regcache_operator::{cache, nodes};
@@ -30,6 +30,8 @@ const QUIET: usize = 7;
 pub struct World {
     /// The API server.
     pub api: FakeApi,
+    /// Of every RegistryCache that is put here from now on.
+    pub engine: Engine,
     now: Arc<AtomicI64>,
 }
 
@@ -40,7 +42,7 @@ pub fn read<K: DeserializeOwned>(value: Value) -> K {
 
 impl World {
     /// n1 and n3 in region r1, n2 and n4 in region r2; a default StorageClass.
-    pub fn new() -> Self {
+    pub fn new(engine: Engine) -> Self {
         let api = FakeApi::new();
         for (name, region) in [("n1", "r1"), ("n2", "r2"), ("n3", "r1"), ("n4", "r2")] {
             api.put::<Node>(&node(name, region));
@@ -54,13 +56,14 @@ impl World {
         })));
         Self {
             api,
+            engine,
             now: Arc::new(AtomicI64::new(1_800_000_000)),
         }
     }
 
     /// The same with one RegistryCache for docker.io in both regions.
-    pub fn with_one() -> Self {
-        let world = Self::new();
+    pub fn with_one(engine: Engine) -> Self {
+        let world = Self::new(engine);
         world.put("main", &["docker.io"], &["r1", "r2"]);
         world
     }
@@ -70,6 +73,7 @@ impl World {
         let now = self.now.load(Ordering::Relaxed);
         Self {
             api: self.api.fork(),
+            engine: self.engine,
             now: Arc::new(AtomicI64::new(now)),
         }
     }
@@ -81,8 +85,25 @@ impl World {
         self.api.put::<RegistryCache>(&read(json!({
             "apiVersion": "regcache.dev/v1alpha1", "kind": "RegistryCache",
             "metadata": {"name": name, "creationTimestamp": format!("2026-01-{day:02}T00:00:00Z")},
-            "spec": {"upstreams": named("host", hosts), "regions": named("name", regions)},
+            "spec": {
+                "upstreams": named("host", hosts), "regions": named("name", regions), "cache": {"engine": self.engine},
+            },
         })));
+    }
+
+    /// The name of the cache of `host` in `region`.
+    pub fn site(&self, name: &str, region: &str, host: &str) -> String {
+        match self.engine {
+            Engine::Builtin => names::shared_site(name, region),
+            Engine::Distribution => names::site(name, region, host),
+        }
+    }
+
+    /// The caches that the stable plan of `region` names for `host`.
+    pub fn caches(&self, region: &str, host: &str) -> Vec<String> {
+        let plan = self.plan(region).stable;
+        let caches = plan.upstream(host).map(|upstream| upstream.caches.iter());
+        caches.into_iter().flatten().map(|cache| cache.name.clone()).collect()
     }
 
     /// Changes a RegistryCache as its user would.
@@ -90,14 +111,23 @@ impl World {
         assert!(self.api.edit("", name, change), "there is no {name}");
     }
 
-    /// An operator that has just been started.
-    pub fn operator(&self) -> Arc<Ctx> {
-        let now = Arc::clone(&self.now);
-        let settings = Settings {
+    /// What operators are started with.
+    pub fn settings() -> Settings {
+        Settings {
             soak: Duration::from_secs(STEP.unsigned_abs()),
             withdraw_grace: Duration::from_secs(180),
             ..Settings::default()
-        };
+        }
+    }
+
+    /// An operator that has just been started.
+    pub fn operator(&self) -> Arc<Ctx> {
+        self.operator_with(Self::settings())
+    }
+
+    /// The same with other settings.
+    pub fn operator_with(&self, settings: Settings) -> Arc<Ctx> {
+        let now = Arc::clone(&self.now);
         let ctx = Ctx::new(self.api.client(SYSTEM), settings, Some("operator-0".into()));
         Arc::new(ctx.with_clock(move || Timestamp::from_second(now.load(Ordering::Relaxed)).unwrap_or_default()))
     }
@@ -245,7 +275,10 @@ fn tidy(value: &mut Value) {
             map.retain(|key, _| {
                 let key = key.as_str();
                 !matches!(key, "lastTransitionTime" | "uid" | "observedGeneration")
-                    && !matches!(key, "regcache.dev/changed-at" | "regcache.dev/applied-hash")
+                    && !matches!(
+                        key,
+                        "regcache.dev/changed-at" | "regcache.dev/named-since" | "regcache.dev/applied-hash"
+                    )
             });
             map.values_mut().for_each(tidy);
             if let Some(Value::Array(conditions)) = map.get_mut("conditions") {

@@ -6,12 +6,16 @@ mod meta;
 mod service;
 mod volume;
 
+pub(super) use meta::{distinction, labels};
+
 use std::marker::PhantomData;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service};
 
 use super::engine;
+use super::gather::Live;
 use super::validate::Site;
 
 /// Children as they should be.
@@ -52,13 +56,18 @@ impl<S> Children<S> {
     }
 }
 
-/// The children of `sites` in `namespace`.
-pub fn build(sites: &[Site], namespace: &str) -> Result<Children<Prepared>, engine::Error> {
+/// The children of `sites` in `namespace`; `live` has those that are there `now`.
+pub fn build(
+    sites: &[Site],
+    live: &Live,
+    namespace: &str,
+    now: Timestamp,
+) -> Result<Children<Prepared>, engine::Error> {
     let children = sites.iter().map(|site| {
         let config = engine::of(site.engine).config(site)?;
         Ok(SiteChildren {
             service: service::build(site, namespace),
-            config_map: config_map::build(site, &config, namespace),
+            config_map: config_map::build(site, &config, live, namespace, now),
             volume: volume::build(site, namespace),
             deployment: deployment::build(site, &config, namespace),
         })

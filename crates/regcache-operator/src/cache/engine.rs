@@ -1,8 +1,10 @@
 //! The program in a cache pod, behind a trait: what it can do, and how it is configured and started.
 
+pub mod builtin;
 pub mod distribution;
 
-use k8s_openapi::api::core::v1::{EnvVar, Probe};
+use k8s_openapi::api::core::v1::{EnvVar, HTTPGetAction, Probe};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::validate::Site;
 
@@ -21,12 +23,19 @@ pub struct Capabilities {
     pub probe_blob: bool,
     /// It keeps what the nodes' helpers report with their probes.
     pub node_table: bool,
+    /// It takes up a changed configuration while it runs: its pods stay.
+    pub hot_reload: bool,
 }
 
 /// Port that nodes pull from.
 pub const PORT: u16 = 5000;
 /// Port of metrics and health.
 pub const METRICS_PORT: u16 = 5001;
+
+/// Directory in the container of authorities that the cache believes beside the public ones, if there are any.
+pub const CA_DIRECTORY: &str = "/etc/regcache/upstream-ca";
+/// The file there, and the key in its ConfigMap.
+pub const CA_FILE: &str = "ca.crt";
 
 /// An engine's configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,15 +48,26 @@ pub struct ConfigFile {
     pub text: String,
 }
 
-/// A configuration cannot be written: a defect of this program.
+/// A configuration cannot be made: a defect of this program.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the configuration of cache {site}")]
-pub struct Error {
-    /// The cache.
-    pub site: String,
-    /// Why.
-    #[source]
-    pub source: serde_yaml::Error,
+pub enum Error {
+    /// It cannot be written as YAML.
+    #[error("cannot write the configuration of cache {site}")]
+    Serialize {
+        /// The cache.
+        site: String,
+        /// Why.
+        #[source]
+        source: serde_yaml::Error,
+    },
+    /// The engine serves one upstream, and the cache has another number of them.
+    #[error("cache {site} has {count} upstreams, and its engine serves one")]
+    NotOneUpstream {
+        /// The cache.
+        site: String,
+        /// How many it has.
+        count: usize,
+    },
 }
 
 /// The program in a cache pod.
@@ -59,7 +79,7 @@ pub trait Engine: Sync {
     /// What the container runs.
     fn command(&self) -> Vec<String>;
     /// Its environment.
-    fn env(&self) -> Vec<EnvVar>;
+    fn env(&self, site: &Site) -> Vec<EnvVar>;
     /// Where its volume is mounted.
     fn data_directory(&self) -> &'static str;
     /// Serves pulls.
@@ -73,6 +93,30 @@ pub trait Engine: Sync {
 /// The engine of that name.
 pub fn of(engine: regcache_api::Engine) -> &'static dyn Engine {
     match engine {
+        regcache_api::Engine::Builtin => &builtin::Builtin,
         regcache_api::Engine::Distribution => &distribution::Distribution,
+    }
+}
+
+fn variable(name: &str, value: impl Into<String>) -> EnvVar {
+    EnvVar {
+        name: name.into(),
+        value: Some(value.into()),
+        ..Default::default()
+    }
+}
+
+/// An HTTP probe: `failures` in a row, `period` seconds apart, count.
+fn probe(path: &str, port: u16, period: i32, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.into()),
+            port: IntOrString::Int(port.into()),
+            ..Default::default()
+        }),
+        period_seconds: Some(period),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(failures),
+        ..Default::default()
     }
 }

@@ -5,8 +5,29 @@ use regcache_api::{Engine, RegistryCache};
 use serde_json::{Value, json};
 
 use super::engine::ConfigFile;
-use super::validate::Site;
+use super::validate::{Site, Upstream};
 
+fn upstream(host: &str, url: &str) -> Upstream {
+    Upstream {
+        host: host.into(),
+        url: url.into(),
+    }
+}
+
+/// A cache of two upstreams.
+pub(crate) fn shared_site() -> Site {
+    Site {
+        name: "rc-owner-here-0".into(),
+        upstreams: vec![
+            upstream("upstream.example", "https://upstream.example"),
+            upstream("second.example:5000", "http://second.test"),
+        ],
+        engine: Engine::Builtin,
+        ..site()
+    }
+}
+
+/// A cache of one upstream.
 pub(crate) fn site() -> Site {
     Site {
         name: "rc-upstream-example-here-0".into(),
@@ -14,13 +35,16 @@ pub(crate) fn site() -> Site {
         region: "here".into(),
         region_label: "example/region".into(),
         idle: false,
-        host: "upstream.example".into(),
-        url: "https://upstream.example".into(),
+        upstreams: vec![upstream("upstream.example", "https://upstream.example")],
+        left_out: None,
         engine: Engine::Distribution,
         image: "engine:1".into(),
         image_pull_policy: "IfNotPresent".into(),
+        image_pull_secrets: Vec::new(),
+        upstream_ca: None,
         resources: serde_json::from_value::<ResourceRequirements>(json!({"limits": {"memory": "1Gi"}})).unwrap(),
         size: "7Gi".into(),
+        capacity: None,
         class: Some("fast".into()),
     }
 }
@@ -33,6 +57,17 @@ pub(crate) fn labels_json() -> Value {
         "regcache.dev/registrycache": "owner",
         "regcache.dev/region": "here",
         "regcache.dev/upstream": regcache_api::names::upstream_label("upstream.example"),
+    })
+}
+
+pub(crate) fn shared_labels_json() -> Value {
+    json!({
+        "app.kubernetes.io/name": "regcache",
+        "app.kubernetes.io/component": "cache",
+        "app.kubernetes.io/managed-by": "regcache-operator",
+        "regcache.dev/registrycache": "owner",
+        "regcache.dev/region": "here",
+        "regcache.dev/site": "rc-owner-here-0",
     })
 }
 

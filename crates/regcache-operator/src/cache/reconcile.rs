@@ -138,7 +138,8 @@ async fn make(
     inputs: &Inputs,
     ctx: &Ctx,
 ) -> Result<Outcome, Error> {
-    let children = build::build(&validated.sites, &ctx.settings.namespace).map_err(Error::Build)?;
+    let children =
+        build::build(&validated.sites, &inputs.children, &ctx.settings.namespace, ctx.now()).map_err(Error::Build)?;
     if !children.sites.is_empty() {
         finalizer::set(&registry_cache.metadata, ctx)
             .await

@@ -303,13 +303,13 @@ fn old_conditions(registry_cache: &RegistryCache) -> Vec<Condition> {
         .unwrap_or_default()
 }
 
-/// One entry for each pair of region and upstream, in the order of the spec.
+/// One entry for each cache, in the order of the spec: by region, then by its first upstream.
 fn site_list(registry_cache: &RegistryCache, validated: &Validated, sites: &[SiteView<'_>]) -> Vec<SiteStatus> {
     let mut list: Vec<SiteStatus> = sites.iter().map(SiteView::status).collect();
     list.extend(validated.skipped.iter().map(|skipped| SiteStatus {
+        name: skipped.name.clone(),
         region: skipped.region.clone(),
-        upstream: skipped.host.clone(),
-        name: (skipped.phase == SitePhase::Pending).then(|| skipped.name.clone()),
+        upstreams: skipped.hosts.clone(),
         endpoint: None,
         phase: skipped.phase,
         message: Some(skipped.message.clone()),
@@ -320,7 +320,7 @@ fn site_list(registry_cache: &RegistryCache, validated: &Validated, sites: &[Sit
             spec.regions.iter().position(|region| region.name == entry.region),
             spec.upstreams
                 .iter()
-                .position(|upstream| upstream.host == entry.upstream),
+                .position(|upstream| entry.upstreams.contains(&upstream.host)),
         )
     });
     list

@@ -1,15 +1,18 @@
 //! Phase 2: what the spec means here: defaults resolved, regions and upstreams expanded to sites. Pure.
 
+mod groups;
+mod storage;
+
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, ResourceRequirements};
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt as _;
 use regcache_api::conditions::reasons;
-use regcache_api::{Engine, RegionSpec, RegistryCache, SitePhase, StorageSpec, UpstreamSpec, names};
+use regcache_api::{Engine, RegionSpec, RegistryCache, SitePhase, StorageSpec};
 
+use self::groups::{Group, groups};
 use super::gather::Inputs;
-use crate::apply::drift::quantity;
 use crate::context::Settings;
 use crate::resolve;
 
@@ -21,7 +24,7 @@ const DEFAULT_SIZE: &str = "50Gi";
 pub struct Validated {
     /// The caches that are to be.
     pub sites: Vec<Site>,
-    /// Pairs of region and upstream that get none, in the order of the spec, and why.
+    /// Caches that are not made, and why.
     pub skipped: Vec<Skipped>,
     /// What a person has to put right.
     pub problems: Vec<Problem>,
@@ -40,33 +43,48 @@ pub struct Site {
     pub region_label: String,
     /// The region has lost its last node.
     pub idle: bool,
-    /// The registry that it caches, as image names spell it.
-    pub host: String,
-    /// The registry's own address.
-    pub url: String,
+    /// The registries that it caches; never empty, and one only when its engine serves but one.
+    pub upstreams: Vec<Upstream>,
+    /// Upstreams of the spec that it does not serve, and why.
+    pub left_out: Option<String>,
     /// The program.
     pub engine: Engine,
     /// Its image.
     pub image: String,
     /// Its image's pull policy.
     pub image_pull_policy: String,
+    /// Secrets that its image is pulled with.
+    pub image_pull_secrets: Vec<String>,
+    /// ConfigMap with authorities that it believes beside the public ones.
+    pub upstream_ca: Option<String>,
     /// Its CPU and memory.
     pub resources: ResourceRequirements,
     /// The size of its volume.
     pub size: String,
+    /// What its volume really holds, once there is one.
+    pub capacity: Option<String>,
     /// The StorageClass of its volume; nothing: the cluster's default.
     pub class: Option<String>,
 }
 
-/// A pair of region and upstream without a cache.
+/// A registry that a cache caches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// As image names spell it.
+    pub host: String,
+    /// Its own address.
+    pub url: String,
+}
+
+/// A cache that is not made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
     /// The name that its children have or would have.
     pub name: String,
     /// The region.
     pub region: String,
-    /// The upstream's host.
-    pub host: String,
+    /// Its upstreams' hosts.
+    pub hosts: Vec<String>,
     /// How it stands in the status.
     pub phase: SitePhase,
     /// Why.
@@ -108,53 +126,69 @@ pub fn validate(registry_cache: &RegistryCache, inputs: &Inputs, settings: &Sett
         "spec.regions",
         &mut validated,
     );
-    let upstreams: Vec<_> = upstreams
-        .into_iter()
-        .map(|upstream| (upstream, taken_by(registry_cache, upstream, inputs, &mut validated)))
-        .collect();
+    let (groups, taken) = groups(registry_cache, &upstreams, inputs);
+    validated.problems.extend(taken);
     for region in regions {
-        let nodes = inputs.nodes_by_region.get(&region.name).copied().unwrap_or_default();
-        // Sticky: a region that lost its last node (a replacement, an outage) keeps its caches.
-        let local = nodes > 0 || inputs.children.regions().contains(region.name.as_str());
-        for (upstream, taken) in &upstreams {
-            let skip = |phase, message, keep| Skipped {
-                name: names::site(&registry_cache.name_any(), &region.name, &upstream.host),
-                region: region.name.clone(),
-                host: upstream.host.clone(),
-                phase,
-                message,
-                keep,
-            };
-            if let Some(message) = taken {
-                let skipped = skip(SitePhase::UpstreamTaken, message.clone(), false);
-                validated.skipped.push(skipped);
-            } else if !local {
-                let label = &settings.region_label;
-                let message = format!("no node of this cluster has the label {label}={}", region.name);
-                validated.skipped.push(skip(SitePhase::NotLocal, message, false));
-            } else {
-                let mut site = site(registry_cache, region, upstream, nodes == 0, settings);
-                let volume = inputs.children.volumes.get(&site.name);
-                let problem = storage_problem(&site, volume, inputs);
-                match (&problem, volume.and_then(|volume| volume.spec.as_ref())) {
-                    (None, _) => validated.sites.push(site),
-                    // A cache that has a volume already goes on with it.
-                    (Some(problem), Some(volume)) if problem.reason == reasons::STORAGE_CLASS_NOT_FOUND => {
-                        site.class.clone_from(&volume.storage_class_name);
-                        validated.sites.push(site);
-                    }
-                    (Some(problem), _) => {
-                        let skipped = skip(SitePhase::Pending, problem.message.clone(), true);
-                        validated.skipped.push(skipped);
-                    }
-                }
-                if let Some(problem) = problem.filter(|problem| !validated.problems.contains(problem)) {
-                    validated.problems.push(problem);
-                }
-            }
+        for group in &groups {
+            place(registry_cache, region, group, inputs, settings, &mut validated);
         }
     }
     validated
+}
+
+/// Decides what becomes of the cache of `group` in `region`.
+fn place(
+    registry_cache: &RegistryCache,
+    region: &RegionSpec,
+    group: &Group,
+    inputs: &Inputs,
+    settings: &Settings,
+    validated: &mut Validated,
+) {
+    let nodes = inputs.nodes_by_region.get(&region.name).copied().unwrap_or_default();
+    // Sticky: a region that lost its last node (a replacement, an outage) keeps its caches.
+    let local = nodes > 0 || inputs.children.regions().contains(region.name.as_str());
+    let skip = |phase, message, keep| Skipped {
+        name: group.name(registry_cache, &region.name),
+        region: region.name.clone(),
+        hosts: group.hosts.clone(),
+        phase,
+        message,
+        keep,
+    };
+    if let (true, Some(message)) = (group.free.is_empty(), &group.taken) {
+        let skipped = skip(SitePhase::UpstreamTaken, message.clone(), false);
+        validated.skipped.push(skipped);
+        return;
+    }
+    if !local {
+        let label = &settings.region_label;
+        let message = format!("no node of this cluster has the label {label}={}", region.name);
+        validated.skipped.push(skip(SitePhase::NotLocal, message, false));
+        return;
+    }
+    let mut site = site(registry_cache, region, group, settings);
+    site.idle = nodes == 0;
+    let volume = inputs.children.volumes.get(&site.name);
+    site.capacity = volume
+        .and_then(|volume| volume.status.as_ref()?.capacity.as_ref()?.get("storage"))
+        .map(|quantity| quantity.0.clone());
+    let problem = storage::problem(&site, volume, inputs);
+    match (&problem, volume.and_then(|volume| volume.spec.as_ref())) {
+        (None, _) => validated.sites.push(site),
+        // A cache that has a volume already goes on with it.
+        (Some(problem), Some(volume)) if problem.reason == reasons::STORAGE_CLASS_NOT_FOUND => {
+            site.class.clone_from(&volume.storage_class_name);
+            validated.sites.push(site);
+        }
+        (Some(problem), _) => {
+            let skipped = skip(SitePhase::Pending, problem.message.clone(), true);
+            validated.skipped.push(skipped);
+        }
+    }
+    if let Some(problem) = problem.filter(|problem| !validated.problems.contains(problem)) {
+        validated.problems.push(problem);
+    }
 }
 
 /// The elements of a list without the repetitions, which the API server should have refused.
@@ -174,38 +208,11 @@ fn once_each<'a, T>(list: &'a [T], key: impl Fn(&T) -> &String, field: &str, val
     once
 }
 
-/// Says who else serves `upstream`, if somebody does.
-fn taken_by(
-    registry_cache: &RegistryCache,
-    upstream: &UpstreamSpec,
-    inputs: &Inputs,
-    validated: &mut Validated,
-) -> Option<String> {
-    let owner = resolve::owner(&upstream.host, inputs.all.iter().chain([registry_cache]))?;
-    // By name: what the list shows of this object may be newer or older than the object in hand.
-    if owner.name_any() == registry_cache.name_any() {
-        return None;
-    }
-    let (host, owner) = (&upstream.host, owner.name_any());
-    let message =
-        format!("{host} is served by the older RegistryCache {owner}: remove {host} from spec.upstreams here or there");
-    validated.problems.push(Problem {
-        reason: reasons::UPSTREAM_TAKEN,
-        message: message.clone(),
-    });
-    Some(message)
-}
-
-fn site(
-    registry_cache: &RegistryCache,
-    region: &RegionSpec,
-    upstream: &UpstreamSpec,
-    idle: bool,
-    settings: &Settings,
-) -> Site {
+fn site(registry_cache: &RegistryCache, region: &RegionSpec, group: &Group, settings: &Settings) -> Site {
     let cache = registry_cache.spec.cache.clone().unwrap_or_default();
-    let engine = cache.engine.unwrap_or_default();
+    let engine = resolve::engine(registry_cache);
     let default_image = match engine {
+        Engine::Builtin => &settings.image,
         Engine::Distribution => &settings.distribution_image,
     };
     let storage = |pick: fn(&StorageSpec) -> &Option<String>| {
@@ -213,18 +220,21 @@ fn site(
         here.or_else(|| cache.storage.as_ref().and_then(|storage| pick(storage).clone()))
     };
     Site {
-        name: names::site(&registry_cache.name_any(), &region.name, &upstream.host),
+        name: group.name(registry_cache, &region.name),
         registry_cache: registry_cache.name_any(),
         region: region.name.clone(),
         region_label: settings.region_label.clone(),
-        idle,
-        host: upstream.host.clone(),
-        url: resolve::upstream_url(upstream),
+        idle: false,
+        upstreams: group.free.clone(),
+        left_out: group.taken.clone(),
         engine,
         image: cache.image.clone().unwrap_or_else(|| default_image.clone()),
         image_pull_policy: settings.image_pull_policy.clone(),
+        image_pull_secrets: settings.image_pull_secrets.clone(),
+        upstream_ca: settings.upstream_ca.clone(),
         resources: cache.resources.clone().unwrap_or_else(default_resources),
         size: storage(|storage| &storage.size).unwrap_or_else(|| DEFAULT_SIZE.into()),
+        capacity: None,
         class: storage(|storage| &storage.storage_class_name),
     }
 }
@@ -239,44 +249,6 @@ fn default_resources() -> ResourceRequirements {
         ),
         ..Default::default()
     }
-}
-
-/// Why no volume can be had for `site`.
-///
-/// A claim is not made before its class exists: the class of a claim cannot be changed, so a mistyped one would have to
-/// be deleted by hand. A claim that has its class already is left to Kubernetes.
-fn storage_problem(site: &Site, volume: Option<&PersistentVolumeClaim>, inputs: &Inputs) -> Option<Problem> {
-    if quantity(&site.size).is_none_or(|size| size <= 0) {
-        return Some(Problem {
-            reason: reasons::INVALID_SPEC,
-            message: format!(
-                "the storage size {:?} of region {} is no quantity greater than zero: write for example 50Gi",
-                site.size, site.region
-            ),
-        });
-    }
-    let has_class = |class: &str| {
-        volume
-            .and_then(|volume| volume.spec.as_ref()?.storage_class_name.as_deref())
-            .is_some_and(|has| has == class)
-    };
-    let message = match &site.class {
-        Some(class) if !inputs.classes.names.contains(class) && !has_class(class) => format!(
-            "StorageClass {class} (for region {}) does not exist: create it, or name another one in \
-             spec.cache.storage.storageClassName; see kubectl get storageclass",
-            site.region
-        ),
-        None if !inputs.classes.has_default && volume.is_none() => format!(
-            "the cluster has no default StorageClass (for region {}): name one in \
-             spec.cache.storage.storageClassName; see kubectl get storageclass",
-            site.region
-        ),
-        _ => return None,
-    };
-    Some(Problem {
-        reason: reasons::STORAGE_CLASS_NOT_FOUND,
-        message,
-    })
 }
 
 #[cfg(test)]

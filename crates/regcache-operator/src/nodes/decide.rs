@@ -44,7 +44,7 @@ pub fn decide(
     pace: Pace,
     now: Timestamp,
 ) -> (BTreeMap<Place, Decision>, Option<Duration>) {
-    let targets = targets(registry_caches, unreadable, facts);
+    let targets = targets(registry_caches, unreadable, facts, now);
     let nothing = Rollout::default();
     let rollout = |place: &Place| facts.rollouts.get(place).unwrap_or(&nothing);
     let health: BTreeMap<&Place, Health> = targets
@@ -70,7 +70,7 @@ pub fn decide(
         })
         .collect();
     let region = turn::region(&waiting);
-    let mut look_again: Option<Duration> = None;
+    let mut look_again: Option<Duration> = next_upstream(facts, now);
     let mut decisions = BTreeMap::new();
     for (place, target) in &targets {
         let known = facts.rollouts.contains_key(place) || facts.staffed.contains(place);
@@ -97,6 +97,13 @@ pub fn decide(
         decisions.insert(place.clone(), decision);
     }
     (decisions, look_again)
+}
+
+/// When the next cache has surely read that it serves another upstream.
+fn next_upstream(facts: &Facts, now: Timestamp) -> Option<Duration> {
+    let times = facts.caches.values().flat_map(|cache| cache.serves_from.values());
+    let ahead = times.filter(|from| **from > now).min()?;
+    Duration::try_from(ahead.duration_since(now)).ok()
 }
 
 fn fate(target: &Target) -> Fate {

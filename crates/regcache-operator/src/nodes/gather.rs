@@ -25,6 +25,8 @@ pub struct Inputs {
     pub nodes: Vec<Node>,
     /// The caches' Services.
     pub services: Vec<Service>,
+    /// The caches' configurations.
+    pub configs: Vec<ConfigMap>,
     /// The caches' Deployments.
     pub deployments: Vec<Deployment>,
     /// The places' plans.
@@ -72,13 +74,15 @@ pub async fn gather(ctx: &Ctx, stores: Option<&Stores>) -> Result<Inputs, Error>
 
     let registry_caches: Api<DeserializeGuard<RegistryCache>> = Api::all(client.clone());
     let services: Api<Service> = Api::namespaced(client.clone(), &settings.namespace);
+    let configs: Api<ConfigMap> = Api::namespaced(client.clone(), &settings.namespace);
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), &settings.namespace);
     let plans: Api<ConfigMap> = Api::namespaced(client.clone(), &settings.nodes_namespace);
     let daemon_sets: Api<DaemonSet> = Api::namespaced(client.clone(), &settings.nodes_namespace);
 
-    let (registry_caches, services, deployments, plans, daemon_sets) = tokio::try_join!(
+    let (registry_caches, services, configs, deployments, plans, daemon_sets) = tokio::try_join!(
         asked("registrycaches", registry_caches.list(&everything)),
         asked("services", services.list(&caches)),
+        asked("configurations (configmaps)", configs.list(&caches)),
         asked("deployments", deployments.list(&caches)),
         asked("plans (configmaps)", plans.list(&helpers)),
         asked("daemonsets", daemon_sets.list(&helpers)),
@@ -105,6 +109,7 @@ pub async fn gather(ctx: &Ctx, stores: Option<&Stores>) -> Result<Inputs, Error>
         registry_caches,
         nodes,
         services: services.items,
+        configs: configs.items,
         deployments: deployments.items,
         plans: plans.items,
         daemon_sets: daemon_sets.items,

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regcache_api::{NodesMode, RegistryCache, UpstreamSpec, names};
+use jiff::Timestamp;
+use regcache_api::{NodesMode, RegistryCache, UpstreamSpec};
 use regcache_mirror::plan::{CacheRef, Mode, Plan, UpstreamPlan};
 use regcache_mirror::rank::{Place, rank};
 
-use super::validate::Facts;
+use super::validate::{Cache, Facts};
 use crate::cache::engine;
 use crate::resolve;
 
@@ -25,12 +26,17 @@ pub struct Target {
 ///
 /// A place that has lost its nodes keeps its plan and its DaemonSet (of no pods) as long as a spec names its region,
 /// like the caches: so an empty list of nodes, whatever its cause, removes nothing.
-pub fn targets(registry_caches: &[RegistryCache], unreadable: bool, facts: &Facts) -> BTreeMap<Place, Target> {
+pub fn targets(
+    registry_caches: &[RegistryCache],
+    unreadable: bool,
+    facts: &Facts,
+    now: Timestamp,
+) -> BTreeMap<Place, Target> {
     let known = facts.rollouts.keys().chain(&facts.staffed);
     let places: BTreeSet<&Place> = known.chain(&facts.populated).collect();
     let mut targets = BTreeMap::new();
     for place in places {
-        let target = target(place, registry_caches, unreadable, facts);
+        let target = target(place, registry_caches, unreadable, facts, now);
         // Nobody's nodes are not ours to staff; what is there already has to be taken away in order.
         if target.wanted || facts.rollouts.contains_key(place) || facts.staffed.contains(place) {
             targets.insert(place.clone(), target);
@@ -39,7 +45,7 @@ pub fn targets(registry_caches: &[RegistryCache], unreadable: bool, facts: &Fact
     targets
 }
 
-fn target(place: &Place, registry_caches: &[RegistryCache], unreadable: bool, facts: &Facts) -> Target {
+fn target(place: &Place, registry_caches: &[RegistryCache], unreadable: bool, facts: &Facts, now: Timestamp) -> Target {
     let live = |one: &&RegistryCache| one.metadata.deletion_timestamp.is_none();
     let names_place = |one: &&RegistryCache| {
         let mut regions = one.spec.regions.iter();
@@ -55,7 +61,7 @@ fn target(place: &Place, registry_caches: &[RegistryCache], unreadable: bool, fa
         for upstream in &registry_cache.spec.upstreams {
             let owner = resolve::owner(&upstream.host, registry_caches);
             if owner.is_some_and(|owner| std::ptr::eq(owner, *registry_cache)) {
-                let entry = entry(place, registry_cache, upstream, facts);
+                let entry = entry(place, registry_cache, upstream, facts, now);
                 upstreams.extend(entry.map(|entry| (upstream.host.clone(), entry)));
             }
         }
@@ -96,36 +102,41 @@ fn is_frozen(
 }
 
 /// An upstream's entry; none while there is no cache to name.
-fn entry(place: &Place, owner: &RegistryCache, upstream: &UpstreamSpec, facts: &Facts) -> Option<UpstreamPlan> {
-    let engine = owner
-        .spec
-        .cache
-        .as_ref()
-        .and_then(|cache| cache.engine)
-        .unwrap_or_default();
+fn entry(
+    place: &Place,
+    owner: &RegistryCache,
+    upstream: &UpstreamSpec,
+    facts: &Facts,
+    now: Timestamp,
+) -> Option<UpstreamPlan> {
+    let host = &upstream.host;
+    let engine = engine::of(resolve::engine(owner)).capabilities();
     let sites = owner.spec.regions.iter().filter_map(|region| {
-        let name = names::site(&owner_name(owner), &region.name, &upstream.host);
-        let known = everything(place, facts)
-            .filter(|entry| entry.host == upstream.host)
-            .find_map(|entry| entry.caches.iter().find(|cache| cache.name == name));
+        let name = resolve::site_name(owner, &region.name, host);
+        let known = named(place, host, facts).find(|cache| cache.name == name);
         let cache = facts.caches.get(&name);
         let address = cache.and_then(|cache| cache.url.clone());
+        let serves = |cache: &Cache| {
+            let from = cache.serves_from.get(host);
+            cache.available && (!engine.several_upstreams || from.is_some_and(|from| *from <= now))
+        };
         // Once in, it stays through outages: the helpers see for themselves and ask upstream meanwhile.
         let url = match known {
             Some(known) => address.unwrap_or_else(|| known.url.clone()),
-            None => address.filter(|_| cache.is_some_and(|cache| cache.available))?,
+            None => address.filter(|_| cache.is_some_and(serves))?,
         };
         Some(CacheRef {
             name,
             url,
             region: region.name.clone(),
-            ns: engine::of(engine).capabilities().ns,
-            probe: engine::of(engine).capabilities().probe_blob,
+            ns: engine.ns,
+            probe: engine.probe_blob && engine.node_table,
         })
     });
-    let caches = rank(place, &sites.collect::<Vec<_>>());
+    let mut caches = rank(place, &sites.collect::<Vec<_>>());
+    caches.extend(predecessors(place, owner, host, &caches, facts));
     (!caches.is_empty()).then(|| UpstreamPlan {
-        host: upstream.host.clone(),
+        host: host.clone(),
         server: resolve::upstream_url(upstream),
         mode: match resolve::nodes_mode(owner) {
             NodesMode::Observe => Mode::Observe,
@@ -135,8 +146,46 @@ fn entry(place: &Place, owner: &RegistryCache, upstream: &UpstreamSpec, facts: &
     })
 }
 
-fn owner_name(owner: &RegistryCache) -> String {
-    owner.metadata.name.clone().unwrap_or_default()
+/// The caches of another engine that the plan names, as long as they are needed: behind `successors`.
+///
+/// When the engine changes, the region's cache is another one. Until that serves, the old one stays whatever happens to
+/// it, as any cache does. While the new one is tried by a share of the nodes, the old one stays for all others, if it is
+/// well; one that is not would only hold up its successor. When the stable plan names the successor, it leaves.
+fn predecessors(
+    place: &Place,
+    owner: &RegistryCache,
+    host: &str,
+    successors: &[CacheRef],
+    facts: &Facts,
+) -> Vec<CacheRef> {
+    let own = |name: &str| owner.metadata.name.as_deref() == Some(name);
+    let wanted = |name: &str| {
+        let mut regions = owner.spec.regions.iter();
+        regions.any(|region| resolve::site_name(owner, &region.name, host) == name)
+    };
+    let stable = facts.rollouts.get(place).map(|rollout| &rollout.file.stable);
+    let stable = stable.and_then(|plan| plan.upstream(host));
+    let is_followed =
+        |successor: &CacheRef| stable.is_some_and(|entry| entry.caches.iter().any(|one| one.name == successor.name));
+    if !owner.spec.regions.iter().any(|region| region.name == place.region) || successors.iter().any(is_followed) {
+        return Vec::new();
+    }
+    let old = named(place, host, facts).filter_map(|known| {
+        let cache = facts.caches.get(&known.name)?;
+        let ours = cache.owner.as_deref().is_some_and(own) && !wanted(&known.name);
+        let needed = successors.is_empty() || cache.available;
+        (ours && needed).then(|| CacheRef {
+            url: cache.url.clone().unwrap_or_else(|| known.url.clone()),
+            ..known.clone()
+        })
+    });
+    rank(place, &old.collect::<Vec<_>>())
+}
+
+/// The caches that the place's plan names for `host`, the canary's first.
+fn named<'a>(place: &Place, host: &str, facts: &'a Facts) -> impl Iterator<Item = &'a CacheRef> {
+    let entries = everything(place, facts).filter(move |entry| entry.host == host);
+    entries.flat_map(|entry| &entry.caches)
 }
 
 /// All entries of the place's plan, the canary's first.

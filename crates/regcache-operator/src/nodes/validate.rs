@@ -1,11 +1,12 @@
 //! Phase 2, pure: Kubernetes objects into the few facts that plans are made from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 use regcache_api::labels;
 use regcache_mirror::plan::PLAN_KEY;
 use regcache_mirror::rank::Place;
@@ -14,6 +15,7 @@ use super::gather::Inputs;
 use super::rollout::{Helper, Rollout};
 use crate::cache::engine::PORT;
 use crate::context::Settings;
+use crate::named_since;
 
 /// Label of a helper: the name of its place. It alone tells the places' helpers apart.
 pub const PLACE: &str = "regcache.dev/place";
@@ -31,6 +33,8 @@ pub struct Cache {
     pub available: bool,
     /// The RegistryCache that it belongs to.
     pub owner: Option<String>,
+    /// Of a cache of several upstreams: from when on it has surely read that it serves each of them.
+    pub serves_from: BTreeMap<String, Timestamp>,
 }
 
 /// What the cluster is, in a run's eyes.
@@ -71,7 +75,7 @@ pub fn validate(inputs: &Inputs, settings: &Settings) -> Facts {
             .filter_map(|plan| Some((place_of_child(plan)?, rollout(plan))))
             .collect(),
         staffed: inputs.daemon_sets.iter().filter_map(place_of_child).collect(),
-        caches: caches(&inputs.services, &inputs.deployments),
+        caches: caches(inputs, settings),
         helpers,
     }
 }
@@ -146,23 +150,38 @@ fn helper(pod: &Pod, ready_nodes: &BTreeSet<String>) -> Option<Helper> {
     })
 }
 
-fn caches(services: &[Service], deployments: &[Deployment]) -> BTreeMap<String, Cache> {
+fn caches(inputs: &Inputs, settings: &Settings) -> BTreeMap<String, Cache> {
     let mut caches: BTreeMap<String, Cache> = BTreeMap::new();
-    for service in services.iter().filter(|one| one.metadata.deletion_timestamp.is_none()) {
+    for service in there(&inputs.services) {
         let cache = caches.entry(service.name_any()).or_default();
         cache.url = url(service);
         cache.owner = service.labels().get(labels::REGISTRY_CACHE).cloned();
     }
-    for deployment in deployments
-        .iter()
-        .filter(|one| one.metadata.deletion_timestamp.is_none())
-    {
+    for deployment in there(&inputs.deployments) {
         let cache = caches.entry(deployment.name_any()).or_default();
         cache.available = is_available(deployment);
         let owner = deployment.labels().get(labels::REGISTRY_CACHE);
         cache.owner = cache.owner.take().or_else(|| owner.cloned());
     }
+    for config in there(&inputs.configs) {
+        let named = named_since::read(config).into_iter();
+        let from = named.map(|(host, since)| (host, read_by(since, settings.withdraw_grace)));
+        caches.entry(config.name_any()).or_default().serves_from = from.collect();
+    }
     caches
+}
+
+/// Those that are not being deleted.
+fn there<K: Resource>(list: &[K]) -> impl Iterator<Item = &K> {
+    list.iter().filter(|one| one.meta().deletion_timestamp.is_none())
+}
+
+/// When what a ConfigMap says `since` then has surely been read.
+fn read_by(since: Option<Timestamp>, grace: Duration) -> Timestamp {
+    since.map_or(Timestamp::MIN, |since| {
+        let grace = SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX);
+        since.saturating_add(grace).unwrap_or(Timestamp::MAX)
+    })
 }
 
 fn url(service: &Service) -> Option<String> {

@@ -43,6 +43,7 @@ pub fn start(ctx: &Ctx) -> Watches {
 
     let registry_caches: Api<DeserializeGuard<RegistryCache>> = Api::all(client.clone());
     let services: Api<Service> = Api::namespaced(client.clone(), system);
+    let configs: Api<ConfigMap> = Api::namespaced(client.clone(), system);
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), system);
     let plans: Api<ConfigMap> = Api::namespaced(client.clone(), places);
     let daemon_sets: Api<DaemonSet> = Api::namespaced(client.clone(), places);
@@ -58,6 +59,7 @@ pub fn start(ctx: &Ctx) -> Watches {
         told(),
     ));
     tasks.spawn(follow(watch(services, caches.clone()), service, told()));
+    tasks.spawn(follow(watch(configs, caches.clone()), config, told()));
     tasks.spawn(follow(watch(deployments, caches), deployment, told()));
     tasks.spawn(follow(watch(plans, helpers.clone()), plan, told()));
     tasks.spawn(follow(watch(daemon_sets, helpers.clone()), daemon_set, told()));
@@ -145,6 +147,14 @@ fn registry_cache(object: &DeserializeGuard<RegistryCache>) -> u64 {
 fn service(object: &Service) -> u64 {
     let address = object.spec.as_ref().and_then(|spec| spec.cluster_ip.as_ref());
     hash((address, object.metadata.deletion_timestamp.is_some()))
+}
+
+/// Which upstreams it names, and since when.
+fn config(object: &ConfigMap) -> u64 {
+    hash((
+        object.annotations().get(labels::NAMED_SINCE),
+        object.metadata.deletion_timestamp.is_some(),
+    ))
 }
 
 fn deployment(object: &Deployment) -> u64 {

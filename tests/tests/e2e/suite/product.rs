@@ -112,7 +112,8 @@ impl Suite {
         self.wait_published("images.test", &NODES_WITH_MIRROR)
     }
 
-    /// Applies a RegistryCache of small caches; `more` is merged into its spec.
+    /// Applies a RegistryCache of small caches of CNCF distribution, unless `more`, which is merged into its spec, names
+    /// another engine.
     pub fn apply_cache(&self, name: &str, upstreams: &[&str], regions: &[&str], more: &Value) -> Result<()> {
         let mut spec = json!({
             "upstreams": upstreams.iter().map(|host| upstream(host)).collect::<Vec<_>>(),
@@ -123,6 +124,9 @@ impl Suite {
             for (key, value) in more {
                 spec.insert(key.clone(), value.clone());
             }
+        }
+        if spec["cache"]["engine"].is_null() {
+            spec["cache"]["engine"] = json!("Distribution");
         }
         let object = json!({
             "apiVersion": "regcache.dev/v1alpha1", "kind": "RegistryCache", "metadata": {"name": name}, "spec": spec,

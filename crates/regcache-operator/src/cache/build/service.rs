@@ -32,9 +32,22 @@ fn port(name: &str, number: u16) -> ServicePort {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::cache::fixtures::{labels_json, site};
+    use crate::cache::fixtures::{labels_json, shared_labels_json, shared_site, site};
     use serde_json::json;
+
+    /// While one engine follows another, caches of both are there.
+    #[test]
+    fn no_service_selects_the_pods_of_another_engines_cache() {
+        let [own, shared] = [site(), shared_site()].map(|site| build(&site, "caches").spec.unwrap().selector.unwrap());
+        assert_eq!(serde_json::to_value(&shared).unwrap(), shared_labels_json());
+        let selects = |selector: &BTreeMap<_, _>, pod: &BTreeMap<_, _>| {
+            selector.iter().all(|pair| pod.iter().any(|label| label == pair))
+        };
+        assert!(!selects(&own, &shared) && !selects(&shared, &own));
+    }
 
     #[test]
     fn service_selects_the_pods_of_its_site_only() {

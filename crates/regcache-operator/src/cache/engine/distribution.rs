@@ -1,10 +1,9 @@
 //! CNCF distribution, 3.1.2 or later, as a pull-through cache of one upstream.
 
-use k8s_openapi::api::core::v1::{EnvVar, HTTPGetAction, Probe};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::api::core::v1::{EnvVar, Probe};
 use serde::Serialize;
 
-use super::{Capabilities, ConfigFile, Engine, Error, METRICS_PORT, PORT};
+use super::{CA_DIRECTORY, Capabilities, ConfigFile, Engine, Error, METRICS_PORT, PORT, probe, variable};
 use crate::cache::validate::Site;
 
 /// Where the configuration is.
@@ -26,11 +25,18 @@ impl Engine for Distribution {
             ns: false,
             probe_blob: false,
             node_table: false,
+            hot_reload: false,
         }
     }
 
     fn config(&self, site: &Site) -> Result<ConfigFile, Error> {
-        let text = serde_yaml::to_string(&Config::of(site)).map_err(|source| Error {
+        let [upstream] = site.upstreams.as_slice() else {
+            return Err(Error::NotOneUpstream {
+                site: site.name.clone(),
+                count: site.upstreams.len(),
+            });
+        };
+        let text = serde_yaml::to_string(&Config::of(&upstream.url)).map_err(|source| Error::Serialize {
             site: site.name.clone(),
             source,
         })?;
@@ -46,13 +52,12 @@ impl Engine for Distribution {
         vec!["registry".into(), "serve".into(), file]
     }
 
-    fn env(&self) -> Vec<EnvVar> {
+    fn env(&self, site: &Site) -> Vec<EnvVar> {
         // By default it looks for a trace collector for ever and complains.
-        vec![EnvVar {
-            name: "OTEL_TRACES_EXPORTER".into(),
-            value: Some("none".into()),
-            ..Default::default()
-        }]
+        let mut env = vec![variable("OTEL_TRACES_EXPORTER", "none")];
+        // Go reads its usual file beside this directory. SSL_CERT_FILE would take the place of that file.
+        env.extend(site.upstream_ca.iter().map(|_| variable("SSL_CERT_DIR", CA_DIRECTORY)));
+        env
     }
 
     fn data_directory(&self) -> &'static str {
@@ -70,20 +75,6 @@ impl Engine for Distribution {
 
     fn termination_grace_seconds(&self) -> i64 {
         DRAIN_SECONDS + 15
-    }
-}
-
-fn probe(path: &str, port: u16, period: i32, failures: i32) -> Probe {
-    Probe {
-        http_get: Some(HTTPGetAction {
-            path: Some(path.into()),
-            port: IntOrString::Int(port.into()),
-            ..Default::default()
-        }),
-        period_seconds: Some(period),
-        timeout_seconds: Some(5),
-        failure_threshold: Some(failures),
-        ..Default::default()
     }
 }
 
@@ -157,7 +148,7 @@ struct Proxy {
 }
 
 impl Config {
-    fn of(site: &Site) -> Self {
+    fn of(upstream: &str) -> Self {
         Self {
             version: 0.1,
             log: Log {
@@ -188,7 +179,7 @@ impl Config {
                 },
             },
             proxy: Proxy {
-                remoteurl: site.url.clone(),
+                remoteurl: upstream.to_owned(),
             },
         }
     }
@@ -197,7 +188,15 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::fixtures::site;
+    use crate::cache::fixtures::{shared_site, site};
+
+    #[test]
+    fn several_upstreams_are_too_many() {
+        assert!(matches!(
+            Distribution.config(&shared_site()),
+            Err(Error::NotOneUpstream { count: 2, .. })
+        ));
+    }
 
     #[test]
     fn configuration_is_a_pull_through_cache_of_one_upstream() {

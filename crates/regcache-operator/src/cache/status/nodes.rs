@@ -10,7 +10,7 @@ use regcache_mirror::plan::Plan;
 
 use super::Finding;
 use crate::cache::gather::{LivePlan, Rollout};
-use crate::cache::validate::Validated;
+use crate::cache::validate::{Site, Validated};
 use crate::resolve;
 
 /// How far the nodes of the RegistryCache's regions are.
@@ -153,11 +153,23 @@ fn unnamed(validated: &Validated, region: &str, plan: &LivePlan) -> Option<Findi
             ),
         ));
     };
-    let names = |plan: &Plan, host: &str, cache: &str| {
+    let names = |plan: &Plan, site: &Site, host: &str| {
         plan.upstream(host)
-            .is_some_and(|upstream| upstream.caches.iter().any(|named| named.name == cache))
+            .is_some_and(|upstream| upstream.caches.iter().any(|named| named.name == site.name))
     };
-    let sites = || validated.sites.iter().filter(|site| site.region == region);
+    let sites = validated.sites.iter().filter(|site| site.region == region);
+    // Each cache for each of its upstreams.
+    let wanted: Vec<(&Site, &str)> = sites
+        .flat_map(|site| {
+            site.upstreams
+                .iter()
+                .map(move |upstream| (site, upstream.host.as_str()))
+        })
+        .collect();
+    let left_out = |plan: &Plan| {
+        let missing = wanted.iter().find(|(site, host)| !names(plan, site, host));
+        missing.map(|(site, host)| not_named(region, site, host))
+    };
     let rolling = || {
         Finding::progress(
             reasons::ROLLING_OUT,
@@ -167,27 +179,22 @@ fn unnamed(validated: &Validated, region: &str, plan: &LivePlan) -> Option<Findi
     match &file.canary {
         Some(canary) if file.percent < 100 => {
             // A canary without a cache of ours is somebody else's, or a cache's end: not for this object to wait for.
-            let concerned = |site: &&super::super::validate::Site| {
-                names(canary, &site.host, &site.name) != names(&file.stable, &site.host, &site.name)
-            };
-            if sites().any(|site| concerned(&site)) {
+            let concerned = |(site, host): &(&Site, &str)| names(canary, site, host) != names(&file.stable, site, host);
+            if wanted.iter().any(concerned) {
                 return Some(rolling());
             }
+            left_out(&file.stable)
         }
-        Some(canary) => {
-            let left_out = sites().find(|site| !names(canary, &site.host, &site.name));
-            return left_out.map(|site| not_named(region, &site.name));
-        }
-        None => {}
+        Some(canary) => left_out(canary),
+        None => left_out(&file.stable),
     }
-    let left_out = sites().find(|site| !names(&file.stable, &site.host, &site.name));
-    left_out.map(|site| not_named(region, &site.name))
 }
 
-fn not_named(region: &str, cache: &str) -> Finding {
+fn not_named(region: &str, site: &Site, host: &str) -> Finding {
+    let cache = &site.name;
     Finding::progress(
         reasons::NODES_PROGRESSING,
-        format!("nodes of region {region} are not told of cache {cache} yet"),
+        format!("nodes of region {region} are not told of cache {cache} for {host} yet"),
     )
 }
 

@@ -4,10 +4,10 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod, Service};
 use kube::ResourceExt as _;
 use regcache_api::conditions::reasons;
-use regcache_api::labels;
-use regcache_api::{SitePhase, SiteStatus, names};
+use regcache_api::{SitePhase, SiteStatus, labels};
 
 use super::Finding;
+use crate::cache::build;
 use crate::cache::engine::PORT;
 use crate::cache::validate::Site;
 
@@ -59,12 +59,14 @@ impl SiteView<'_> {
                 .into_iter()
                 .flatten()
                 .map(|finding| finding.message)
+                .chain(self.site.left_out.clone())
                 .next(),
         };
+        let upstreams = self.site.upstreams.iter();
         SiteStatus {
+            name: self.site.name.clone(),
             region: self.site.region.clone(),
-            upstream: self.site.host.clone(),
-            name: Some(self.site.name.clone()),
+            upstreams: upstreams.map(|upstream| upstream.host.clone()).collect(),
             endpoint: self.endpoint(),
             phase,
             message,
@@ -85,16 +87,18 @@ impl SiteView<'_> {
         let Site { name, region, .. } = self.site;
         let finding = match self.trouble() {
             Some((reason, words)) => Finding::progress(reason, format!("cache {name} in {region}: {words}")),
-            None if self.was_rolled_out() => Finding::progress(
-                reasons::CACHE_UNAVAILABLE,
-                format!(
-                    "cache {name} in {region} is not ready any more: see kubectl -n {} describe pod -l {}={region},{}={}",
-                    self.namespace,
-                    labels::REGION,
-                    labels::UPSTREAM,
-                    names::upstream_label(&self.site.host),
-                ),
-            ),
+            None if self.was_rolled_out() => {
+                let (key, value) = build::distinction(self.site);
+                Finding::progress(
+                    reasons::CACHE_UNAVAILABLE,
+                    format!(
+                        "cache {name} in {region} is not ready any more: see kubectl -n {} describe pod -l \
+                         {}={region},{key}={value}",
+                        self.namespace,
+                        labels::REGION,
+                    ),
+                )
+            }
             None => Finding::progress(
                 reasons::CACHES_PROGRESSING,
                 format!("cache {name} in {region} is coming up"),
@@ -170,14 +174,14 @@ impl SiteView<'_> {
 
     /// What its pods complain of.
     fn trouble(&self) -> Option<(&'static str, String)> {
-        let upstream = names::upstream_label(&self.site.host);
+        let wanted = build::labels(self.site);
+        let is_ours = |pod: &Pod| {
+            let labels = pod.labels();
+            wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+        };
         self.pods
             .iter()
-            .filter(|pod| {
-                pod.metadata.deletion_timestamp.is_none()
-                    && pod.labels().get(labels::REGION) == Some(&self.site.region)
-                    && pod.labels().get(labels::UPSTREAM) == Some(&upstream)
-            })
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none() && is_ours(pod))
             .find_map(|pod| trouble_of(pod, self))
     }
 }

@@ -158,7 +158,7 @@ fn what_needs_a_person_stalls_and_comes_before_what_is_on_its_way() {
     validated.skipped.push(Skipped {
         name: "n".into(),
         region: "here".into(),
-        host: "v".into(),
+        hosts: vec!["v".into()],
         phase: SitePhase::UpstreamTaken,
         message: "v is served by elder".into(),
         keep: false,
@@ -188,7 +188,7 @@ fn a_missing_class_is_a_storage_problem_and_counts_as_a_cache_that_is_not_ready(
         skipped: vec![Skipped {
             name: "n".into(),
             region: "here".into(),
-            host: "upstream.example".into(),
+            hosts: vec!["upstream.example".into()],
             phase: SitePhase::Pending,
             message: problem.into(),
             keep: true,
@@ -213,7 +213,7 @@ fn no_local_region_is_ready_with_nothing_to_do() {
         skipped: vec![Skipped {
             name: "n".into(),
             region: "here".into(),
-            host: "upstream.example".into(),
+            hosts: vec!["upstream.example".into()],
             phase: SitePhase::NotLocal,
             message: "no node".into(),
             keep: false,

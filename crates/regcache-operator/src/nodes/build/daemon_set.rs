@@ -56,7 +56,7 @@ mod tests {
             zone: "eu-a".into(),
         };
         let settings = Settings {
-            node_image: "img:1".into(),
+            image: "img:1".into(),
             certs_dir: "/etc/certs.d".into(),
             containerd_config: "/etc/rancher/containerd.toml".into(),
             ..Settings::default()

@@ -86,7 +86,7 @@ fn container(settings: &Settings) -> Container {
     let quantity = |key: &str, value: &str| (key.to_owned(), Quantity(value.into()));
     Container {
         name: "helper".into(),
-        image: Some(settings.node_image.clone()),
+        image: Some(settings.image.clone()),
         image_pull_policy: Some(settings.image_pull_policy.clone()),
         command: Some(vec![PROGRAM.into()]),
         args: Some(args(settings)),

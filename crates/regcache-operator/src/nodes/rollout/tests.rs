@@ -235,9 +235,8 @@ fn only_helpers_that_the_plan_may_have_harmed_count() {
     let up: BTreeMap<String, Cache> = [(
         "x".to_owned(),
         Cache {
-            url: None,
             available: true,
-            owner: None,
+            ..Cache::default()
         },
     )]
     .into();

@@ -1,8 +1,11 @@
 //! Which caches a place's plan comes to, and whose word counts.
 
+mod engines;
+
 use super::*;
 use crate::nodes::rollout::Rollout;
 use crate::nodes::validate::Cache;
+use regcache_api::names;
 use regcache_mirror::plan::PlanFile;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -39,23 +42,37 @@ fn place(region: &str) -> Place {
 
 fn cache(owner: &str, region: &str, url: &str) -> CacheRef {
     CacheRef {
-        name: names::site(owner, region, HOST),
+        name: names::shared_site(owner, region),
         url: url.into(),
         region: region.into(),
-        ns: false,
-        probe: false,
+        ns: true,
+        probe: true,
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+fn run(registry_caches: &[RegistryCache], unreadable: bool, facts: &Facts) -> BTreeMap<Place, Target> {
+    targets(registry_caches, unreadable, facts, now())
+}
+
+/// A cache that serves `host` from its start on.
+fn serving(host: &str, url: &str, owner: &str, available: bool) -> Cache {
+    Cache {
+        url: Some(url.into()),
+        available,
+        owner: Some(owner.into()),
+        serves_from: [(host.into(), Timestamp::MIN)].into(),
     }
 }
 
 /// Nodes in both regions; caches of `a` in both, `available` or not.
 fn facts(available: bool) -> Facts {
     let caches = ["r1", "r2"].map(|region| {
-        let cache = Cache {
-            url: Some(format!("http://{region}:5000")),
-            available,
-            owner: Some("a".into()),
-        };
-        (names::site("a", region, HOST), cache)
+        let cache = serving(HOST, &format!("http://{region}:5000"), "a", available);
+        (names::shared_site("a", region), cache)
     });
     Facts {
         populated: [place("r1"), place("r2")].into(),
@@ -105,7 +122,7 @@ fn caches_of(target: &Target) -> Vec<(String, Vec<String>)> {
 #[case::paused_before_it_ever_ran(json!({"spec": {"paused": true}}), &[])]
 fn a_place_uses_the_caches_of_its_own_region(#[case] extra: Value, #[case] wanted: &[&str]) {
     let all = [registry_cache("a", 1, &extra)];
-    let targets = targets(&all, false, &facts(true));
+    let targets = run(&all, false, &facts(true));
     let target = targets.get(&place("r1")).cloned().unwrap_or_default();
     let urls: Vec<String> = caches_of(&target).into_iter().flat_map(|(_, urls)| urls).collect();
     assert_eq!(urls, wanted);
@@ -114,15 +131,15 @@ fn a_place_uses_the_caches_of_its_own_region(#[case] extra: Value, #[case] wante
 #[test]
 fn a_cache_enters_when_it_is_available_and_stays_through_an_outage() {
     let all = [registry_cache("a", 1, &json!({}))];
-    let fresh = targets(&all, false, &facts(false));
+    let fresh = run(&all, false, &facts(false));
     assert_eq!(fresh[&place("r1")].plan, Plan::default());
     let known = with_plan(facts(false), vec![cache("a", "r1", "http://old:5000")]);
-    let during = targets(&all, false, &known);
+    let during = run(&all, false, &known);
     let wanted = vec![("https://registry-1.docker.io".into(), vec!["http://r1:5000".into()])];
     assert_eq!(caches_of(&during[&place("r1")]), wanted, "with its present address");
     let mut gone = known;
     gone.caches.clear();
-    let without_service = targets(&all, false, &gone);
+    let without_service = run(&all, false, &gone);
     let wanted = vec![("https://registry-1.docker.io".into(), vec!["http://old:5000".into()])];
     assert_eq!(
         caches_of(&without_service[&place("r1")]),
@@ -135,14 +152,14 @@ fn a_cache_enters_when_it_is_available_and_stays_through_an_outage() {
 fn a_cache_without_an_address_does_not_enter() {
     let mut facts = facts(true);
     facts.caches.values_mut().for_each(|cache| cache.url = None);
-    let targets = targets(&[registry_cache("a", 1, &json!({}))], false, &facts);
+    let targets = run(&[registry_cache("a", 1, &json!({}))], false, &facts);
     assert_eq!(targets[&place("r1")].plan, Plan::default());
 }
 
 #[test]
 fn an_upstream_is_the_oldest_ones_even_where_that_one_has_no_region() {
     let older = registry_cache("b", 1, &json!({"spec": {"regions": [{"name": "r2"}]}}));
-    let targets = targets(&[registry_cache("a", 2, &json!({})), older], false, &facts(true));
+    let targets = run(&[registry_cache("a", 2, &json!({})), older], false, &facts(true));
     assert_eq!(targets[&place("r1")].plan, Plan::default());
     assert!(targets[&place("r1")].wanted);
 }
@@ -151,13 +168,13 @@ fn an_upstream_is_the_oldest_ones_even_where_that_one_has_no_region() {
 fn a_paused_part_is_taken_from_the_present_plan() {
     let all = [registry_cache("a", 1, &json!({"spec": {"paused": true}}))];
     let facts = with_plan(facts(true), vec![cache("a", "r1", "http://old:5000")]);
-    let target = &targets(&all, false, &facts)[&place("r1")];
+    let target = &run(&all, false, &facts)[&place("r1")];
     assert_eq!(target.plan, facts.rollouts[&place("r1")].file.stable);
     assert!(target.frozen && target.wanted);
     let mut stopped = all;
     stopped[0].metadata.annotations = Some([("regcache.dev/stop".into(), "true".into())].into());
     assert_eq!(
-        targets(&stopped, false, &facts)[&place("r1")].plan,
+        run(&stopped, false, &facts)[&place("r1")].plan,
         Plan::default(),
         "the kill switch works"
     );
@@ -171,16 +188,11 @@ fn two_registry_caches_share_a_place() {
         &json!({"spec": {"upstreams": [{"host": "ghcr.io"}], "nodes": {"mode": "Observe"}}}),
     );
     let mut facts = facts(true);
-    let url = Some("http://other:5000".into());
     facts.caches.insert(
-        names::site("b", "r1", "ghcr.io"),
-        Cache {
-            url,
-            available: true,
-            owner: None,
-        },
+        names::shared_site("b", "r1"),
+        serving("ghcr.io", "http://other:5000", "b", true),
     );
-    let targets = targets(&[second, registry_cache("a", 1, &json!({}))], false, &facts);
+    let targets = run(&[second, registry_cache("a", 1, &json!({}))], false, &facts);
     let plan = &targets[&place("r1")].plan;
     let modes: Vec<(&str, Mode)> = plan
         .upstreams
@@ -198,7 +210,7 @@ fn two_registry_caches_share_a_place() {
 fn places_come_from_nodes_and_go_with_the_specs_only() {
     let all = [registry_cache("a", 1, &json!({"spec": {"regions": [{"name": "r1"}]}}))];
     let places = |facts: &Facts| -> Vec<(String, bool)> {
-        let targets = targets(&all, false, facts);
+        let targets = run(&all, false, facts);
         targets
             .iter()
             .map(|(place, target)| (place.region.clone(), target.wanted))
@@ -218,8 +230,8 @@ fn places_come_from_nodes_and_go_with_the_specs_only() {
 #[test]
 fn a_registry_cache_that_cannot_be_read_keeps_its_part() {
     let facts = with_plan(facts(true), vec![cache("a", "r1", "http://r1:5000")]);
-    let target = &targets(&[], true, &facts)[&place("r1")];
+    let target = &run(&[], true, &facts)[&place("r1")];
     assert_eq!(target.plan, facts.rollouts[&place("r1")].file.stable);
     assert!(target.wanted && target.frozen);
-    assert!(!targets(&[], false, &facts)[&place("r1")].wanted);
+    assert!(!run(&[], false, &facts)[&place("r1")].wanted);
 }

@@ -2,7 +2,7 @@ use regcache_mirror::plan::{CacheRef, Mode, PlanFile, UpstreamPlan};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cache::fixtures::{registry_cache, site};
+use crate::cache::fixtures::{registry_cache, shared_site, site};
 use crate::cache::validate::Site;
 
 fn rc(extra: &Value) -> RegistryCache {
@@ -126,6 +126,26 @@ fn nodes_are_configured_when_helpers_are_ready_and_every_plan_names_the_caches()
         let view = look(&rc(&json!({})), vec![site()], sets, plans);
         assert_eq!(reason(&view), expected, "{what}");
     }
+}
+
+#[test]
+fn a_shared_cache_has_to_be_named_for_each_of_its_upstreams() {
+    let mut site = shared_site();
+    site.name = OURS.into();
+    let mut told = live(&[OURS], None);
+    let sets = || vec![set("here", 2, 3, 3)];
+    let view = look(&rc(&json!({})), vec![site.clone()], sets(), vec![told.clone()]);
+    let message = view.finding.unwrap().message;
+    assert!(
+        message.contains(&format!("cache {OURS} for second.example:5000")),
+        "{message}"
+    );
+    let stable = &mut told.file.as_mut().unwrap().stable;
+    let mut second = stable.upstreams[0].clone();
+    second.host = "second.example:5000".into();
+    stable.upstreams.push(second);
+    let view = look(&rc(&json!({})), vec![site], sets(), vec![told]);
+    assert_eq!(view.finding, None);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cache::fixtures::site;
+use crate::cache::fixtures::{shared_labels_json, shared_site, site};
 
 /// A Deployment of generation 2 whose controller has seen `observed`.
 fn deployment(observed: i64, ready: i32, progressing: &str) -> Deployment {
@@ -190,6 +190,37 @@ fn an_idle_site_complains_of_nothing() {
         (SitePhase::Idle, None, None)
     );
     assert!(view.status().message.unwrap().contains("region here any more"));
+}
+
+#[test]
+fn a_shared_cache_is_one_entry_with_all_its_upstreams() {
+    let mut site = shared_site();
+    site.left_out = Some("third.example is served by elder".into());
+    let (deployment, bound) = (deployment(2, 1, "NewReplicaSetAvailable"), bound());
+    let status = view(&site, Some(&deployment), Some(&bound), &[]).status();
+    assert_eq!(
+        (status.name.as_str(), status.phase),
+        ("rc-owner-here-0", SitePhase::Ready)
+    );
+    assert_eq!(status.upstreams, ["upstream.example", "second.example:5000"]);
+    assert_eq!(status.message, site.left_out);
+    // Its pods are its own, not those of a cache of one upstream in the same region.
+    let mut own = waiting("ErrImagePull", "x");
+    let finding = |pod: &Pod| {
+        view(&site, None, None, std::slice::from_ref(pod))
+            .finding()
+            .unwrap()
+            .reason
+    };
+    assert_eq!(finding(&own), reasons::CACHES_PROGRESSING);
+    own.metadata.labels = serde_json::from_value(shared_labels_json()).unwrap();
+    assert_eq!(finding(&own), reasons::IMAGE_PULL_FAILED);
+    let down = self::deployment(2, 0, "NewReplicaSetAvailable");
+    let text = view(&site, Some(&down), None, &[]).finding().unwrap().message;
+    assert!(
+        text.ends_with("-l regcache.dev/region=here,regcache.dev/site=rc-owner-here-0"),
+        "{text}"
+    );
 }
 
 #[test]
