@@ -62,10 +62,11 @@ dockerfile: image-fast ## The Dockerfile's image of those programs, built with b
 image: testbed ## The image as an OCI archive, without docker: IMAGE=name:tag PROFILE=release|image
 	$(call say,static programs (profile $(PROFILE)))
 	@RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile $(PROFILE) --target $(HOST) \
-	  --target-dir target/static -p regcache-operator -p regcache-node
+	  --target-dir target/static -p regcache-operator -p regcache-node -p regcache-proxy
 	$(call say,$(ARCHIVE): $(IMAGE))
 	@$(TESTBED) image --out $(ARCHIVE) --name $(IMAGE) \
-	  --program $(PROGRAMS)/regcache-operator --program $(PROGRAMS)/regcache-node
+	  --program $(PROGRAMS)/regcache-operator --program $(PROGRAMS)/regcache-node \
+	  --program $(PROGRAMS)/regcache-proxy
 
 .PHONY: image-fast
 image-fast:
@@ -88,7 +89,8 @@ cluster: root tools image-fast ## A cluster of four nodes in two regions to play
 	@$(TESTBED) up --image $(ARCHIVE)
 	@printf '%s\n' "  install        $(TESTBED) helm -- install regcache-crds charts/regcache-crds" \
 	  "                 $(TESTBED) helm -- install regcache charts/regcache --namespace regcache-system --create-namespace" \
-	  "                   --set image.repository=registry.test/regcache --set image.tag=dev"
+	  "                   --set image.repository=registry.test/regcache --set image.tag=dev" \
+	  "                   --set-file upstreamCA=$$REGCACHE_TESTBED_DIR/ca/ca.crt"
 
 .PHONY: cluster-down
 cluster-down: root testbed ## Removes that cluster (root)

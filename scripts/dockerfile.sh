@@ -15,13 +15,13 @@ b() { buildah --storage-driver vfs --root "$tmp/root" --runroot "$tmp/run" "$@";
 
 printf '\n==> Dockerfile: the image from %s\n' "$programs"
 mkdir "$tmp/context"
-cp "$programs/regcache-operator" "$programs/regcache-node" "$tmp/context"
+cp "$programs"/regcache-{operator,node,proxy} "$tmp/context"
 b build --isolation chroot --target from-binaries --build-arg VERSION=test --quiet \
   --file Dockerfile --tag localhost/regcache:test "$tmp/context" >/dev/null 2>"$tmp/err" || { cat "$tmp/err"; exit 1; }
 
 config=$(b inspect --type image --format '{{.OCIv1.Config.User}} {{index .OCIv1.Config.Labels "org.opencontainers.image.version"}}' localhost/regcache:test)
 [ "$config" = "65532:65532 test" ] || { echo "!! user and version are: $config"; exit 1; }
 container=$(b from localhost/regcache:test)
-for program in regcache-operator regcache-node; do
+for program in regcache-operator regcache-node regcache-proxy; do
   b run --isolation chroot "$container" -- "/$program" --version
 done

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::bed::pki::Authority;
 use crate::bed::wait::Look;
 use crate::bed::{Cluster, ClusterSpec, Internet, PodRequest, json, wait_for};
 use crate::push::Pushed;
@@ -118,8 +119,6 @@ fn install(cluster: &Cluster, root: &Path, teller: &Teller) -> Result<()> {
     let values = [
         "image.repository=registry.test/regcache",
         "image.tag=dev",
-        // The same program that a real cluster pulls from Docker Hub; it trusts the demo's internet.
-        "distribution.image=registry.test/registry:3.1.2",
         // A real roll-out takes its time; a demo may be quick.
         "rollout.soak=2s",
         "withdrawGrace=20s",
@@ -127,6 +126,9 @@ fn install(cluster: &Cluster, root: &Path, teller: &Teller) -> Result<()> {
     for value in values {
         words.extend(["--set", value]);
     }
+    // The demo's internet has an authority of its own.
+    let authority = format!("upstreamCA={}", Authority::of_the_bed()?.certificate().display());
+    words.extend(["--set-file", &authority]);
     cluster.helm(&words).map(drop)
 }
 
@@ -247,7 +249,7 @@ fn blobs_served(cluster: &Cluster, address: &str) -> Result<f64> {
     let metrics = cluster.http_get(&format!("http://{address}:5001/metrics"))?;
     let lines = metrics
         .lines()
-        .filter(|line| line.starts_with("registry_proxy_requests_total{type=\"blob\"}"));
+        .filter(|line| line.starts_with("regcache_requests_total{") && line.contains("kind=\"blob\""));
     Ok(lines
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
         .sum())

@@ -38,14 +38,13 @@ pub enum ListKind {
 pub fn list_kind(kind: &str, name: &str, items: &[Value]) -> ListKind {
     match (kind, name) {
         (_, "containers" | "initContainers" | "env" | "volumes" | "imagePullSecrets")
-        | ("RegistryCache", "regions") => ListKind::Map(&["name"]),
+        | ("RegistryCache", "regions" | "sites") => ListKind::Map(&["name"]),
         ("Service", "ports") => ListKind::Map(&["port", "protocol"]),
         (_, "ports") => ListKind::Map(&["containerPort", "protocol"]),
         (_, "volumeMounts") => ListKind::Map(&["mountPath"]),
         (_, "conditions") => ListKind::Map(&["type"]),
         (_, "ownerReferences") => ListKind::Map(&["uid"]),
         (_, "topologySpreadConstraints") => ListKind::Map(&["topologyKey", "whenUnsatisfiable"]),
-        ("RegistryCache", "sites") => ListKind::Map(&["name"]),
         // Those of the spec; in the status it is a list of names.
         ("RegistryCache", "upstreams") if items.iter().any(Value::is_object) => ListKind::Map(&["host"]),
         (_, "finalizers") => ListKind::Set,

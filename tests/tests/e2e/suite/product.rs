@@ -1,6 +1,7 @@
 //! The product on the cluster: charts, RegistryCaches, caches and helpers.
 
 use anyhow::{Context, Result};
+use regcache_tests::bed::pki::Authority;
 use regcache_tests::bed::wait::Look;
 use regcache_tests::bed::wait_for;
 use serde_json::{Value, json};
@@ -69,6 +70,9 @@ impl Suite {
         for value in values {
             words.extend(["--set", value]);
         }
+        // The test bed's internet has an authority of its own.
+        let authority = format!("upstreamCA={}", Authority::of_the_bed()?.certificate().display());
+        words.extend(["--set-file", &authority]);
         self.cluster.helm(&words).map(drop)
     }
 
