@@ -330,10 +330,13 @@ impl Store {
         drop(turn);
     }
 
-    /// Forgets a tag, for every `Accept`: upstream does not have it any more.
-    pub async fn remove_tag(&self, upstream: &str, repository: &Repository, tag: &Tag) {
+    /// Forgets a tag, for one `Accept`: upstream does not have it any more, or has nothing that such clients take.
+    pub async fn remove_tag(&self, upstream: &str, repository: &Repository, tag: &Tag, accept: &str) {
+        let name = tags::tag_name(upstream, repository, tag);
         let turn = self.tagging.lock().await;
-        lock(&self.inner.facts).put(tags::tag_name(upstream, repository, tag), None);
+        if let Some(value) = self.fact(name.clone()).await {
+            lock(&self.inner.facts).put(name, tags::without(&value, accept));
+        }
         drop(turn);
     }
 

@@ -43,11 +43,6 @@ impl FromStr for Glob {
 }
 
 impl Glob {
-    /// The pattern as it was spelt.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// Whether the whole name matches. Takes at most the product of both lengths in steps.
     pub fn matches(&self, name: &str) -> bool {
         let mut parts = self.0.split('*');

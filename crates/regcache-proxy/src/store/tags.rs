@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TagFact;
 use super::facts::Name;
-use super::index::Table;
+use super::index::{self, Table};
 use super::key::Key;
 use crate::names::{Repository, Tag};
 
@@ -70,8 +70,23 @@ pub(super) fn with(value: &[u8], accept: &str, fact: TagFact) -> Option<Arc<[u8]
     });
     let surplus = variants.len().saturating_sub(VARIANTS);
     variants.drain(..surplus);
-    let mut written = u64::try_from(checked_at).unwrap_or_default().to_le_bytes().to_vec();
-    serde_json::to_writer(&mut written, &variants).ok()?;
+    write(u64::try_from(checked_at).unwrap_or_default(), &variants)
+}
+
+/// The tag's value without the fact for one `Accept`. `None` when nothing is left.
+pub(super) fn without(value: &[u8], accept: &str) -> Option<Arc<[u8]>> {
+    let accept = Digest::sha256(accept.as_bytes()).to_string();
+    let mut variants = variants(value);
+    variants.retain(|variant| variant.accept != accept);
+    if variants.is_empty() {
+        return None;
+    }
+    write(index::time(value), &variants)
+}
+
+fn write(time: u64, variants: &[Variant]) -> Option<Arc<[u8]>> {
+    let mut written = time.to_le_bytes().to_vec();
+    serde_json::to_writer(&mut written, variants).ok()?;
     Some(written.into())
 }
 

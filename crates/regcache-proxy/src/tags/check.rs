@@ -59,7 +59,8 @@ impl Check {
                     self.store.put_tag(host, repository, tag, accept.as_str(), fact).await;
                 }
             }
-            Err(Error::NotFound) => self.store.remove_tag(host, repository, tag).await,
+            // For this `Accept` only: registries answer 404, too, when a tag is nothing that the client takes.
+            Err(Error::NotFound) => self.store.remove_tag(host, repository, tag, accept.as_str()).await,
             Err(error) => warn!(upstream = %host, %repository, %tag, %error, "tag cannot be checked"),
         }
         outcome

@@ -209,6 +209,19 @@ async fn what_kinds_of_clients_take_is_kept_apart() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_nothing_of_a_tag_does_not_take_it_from_others() {
+    let rig = Rig::new().await;
+    let digest = rig
+        .upstream
+        .tag_for("*/*", "library/a", "1", INDEX, b"{\"manifests\": []}")
+        .to_string();
+    assert_eq!(rig.get(PATH).await.digest(), digest);
+    assert_eq!(rig.ask(Method::GET, PATH, &[("accept", "x/y")]).await.status, 404);
+    rig.upstream.feels(Mood::Refuses(503));
+    assert_eq!(rig.get(PATH).await.digest(), digest);
+}
+
+#[tokio::test]
 async fn without_a_digest_in_the_head_it_takes_a_get() {
     let rig = Rig::new().await;
     let digest = rig.upstream.image("library/a", "1", &[]).to_string();

@@ -114,7 +114,7 @@ async fn noting_what_is_known_writes_nothing() {
 }
 
 #[tokio::test]
-async fn tags_are_kept_for_each_accept_and_removed_for_all() {
+async fn tags_are_kept_and_removed_for_each_accept() {
     let (directory, store) = fresh();
     let (name, latest) = (repository("library/nginx"), tag("latest"));
     let facts = [fact(Digest::sha256(b"1")), fact(Digest::sha256(b"2"))];
@@ -133,10 +133,14 @@ async fn tags_are_kept_for_each_accept_and_removed_for_all() {
     );
     assert_eq!(store.tag("docker.io", &name, &latest, "c").await, None);
     assert_eq!(store.tag("docker.io", &name, &tag("other"), "a").await, None);
-    store.remove_tag("docker.io", &name, &latest).await;
+    store.remove_tag("docker.io", &name, &latest, "a").await;
     store.close().await;
     let store = open(directory.path());
     assert_eq!(store.tag("docker.io", &name, &latest, "a").await, None);
+    assert!(store.tag("docker.io", &name, &latest, "b").await.is_some());
+    store.remove_tag("docker.io", &name, &latest, "b").await;
+    store.remove_tag("docker.io", &name, &latest, "c").await;
+    assert_eq!(store.tag("docker.io", &name, &latest, "b").await, None);
 }
 
 #[tokio::test]
