@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use regcache_transfer::{Digest, Span};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -110,12 +110,13 @@ impl Fills {
             resting: shared.resting.clone(),
         };
         let flight = shared.flight(&client.key);
-        if flight.is_none()
-            && let Some(stored) = shared.keep.blob(&digest).await
-        {
-            return Answer::stored(stored, range, How::Hit);
-        }
         let deadline = asked + shared.limits.start;
+        if flight.is_none() {
+            let stored = timeout_at(deadline, shared.keep.blob(&digest)).await;
+            if let Some(stored) = stored.map_err(|_| NoBlob::Unavailable)? {
+                return Answer::stored(stored, range, How::Hit);
+            }
+        }
         if shared.resting.contains(&client.key) {
             if let Some(one) = flight {
                 one.nudge.notify_one();

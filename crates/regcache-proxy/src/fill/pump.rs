@@ -30,19 +30,25 @@ impl Batch {
     }
 }
 
-/// Writes what comes until the body ends, early or not. `moved` is called after each write, with its bytes.
+/// Writes what comes until the body ends, early or not, or nothing is wanted any more. `moved` is called after each write, with its bytes.
 pub(super) async fn pump(
     body: &mut Body,
     writing: &mut Writing,
     limits: &FillLimits,
+    stopped: impl Future<Output = ()>,
     mut moved: impl FnMut(&mut Writing, u64),
 ) -> Result<(), NotStored> {
+    tokio::pin!(stopped);
     let mut next = Batch::default();
     // The first bytes are published at once.
     let mut linger = Instant::now();
     loop {
         if next.chunks.is_empty() && !next.ended {
-            next.take(body).await;
+            tokio::select! {
+                biased;
+                () = &mut stopped => return Ok(()),
+                () = next.take(body) => {}
+            }
         }
         while !next.ended && next.len < limits.batch {
             if timeout_at(linger, next.take(body)).await.is_err() {

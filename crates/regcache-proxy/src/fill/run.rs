@@ -30,6 +30,8 @@ enum Round {
     NotKept,
     /// The store takes them from another upstream's fill.
     Elsewhere(Arc<One>),
+    /// The program is ending.
+    Stopped,
     /// Not all of them came.
     Short(Verdict),
 }
@@ -54,11 +56,7 @@ pub(super) async fn run(shared: Arc<Shared>, one: Arc<One>, origin: Arc<dyn Orig
         writing: None,
         generation: 0,
     };
-    let outcome = tokio::select! {
-        biased;
-        () = shared.stopped(&one) => Outcome::Stopped,
-        outcome = fill.work() => outcome,
-    };
+    let outcome = fill.work().await.unwrap_or(Outcome::Stopped);
     drop(fill);
     shared.conclude(&one, outcome);
     drop(in_flight);
@@ -83,18 +81,19 @@ struct Fill<'a> {
 }
 
 impl Fill<'_> {
-    async fn work(&mut self) -> Outcome {
+    /// `None`: the program is ending. Only waiting is given up for that, and never what the store is doing.
+    async fn work(&mut self) -> Option<Outcome> {
         if let Some(stored) = self.shared.keep.blob(&self.one.key.digest).await {
             let generation = self.generation;
             self.one.publish(State::Whole { generation, stored });
-            return Outcome::Found;
+            return Some(Outcome::Found);
         }
         let limits = &self.shared.limits;
         let mut backoff = limits.backoff;
         let mut moved = Instant::now();
         loop {
             let queued = Instant::now();
-            let turn = self.origin.turn().await;
+            let turn = self.shared.unless_stopped(self.one, self.origin.turn()).await?;
             // Waiting for a turn is not upstream's silence.
             moved += queued.elapsed();
             let before = self.tally.bytes.load(Ordering::Relaxed);
@@ -102,24 +101,25 @@ impl Fill<'_> {
             drop(turn);
             match round {
                 Round::Full => match self.finish().await {
-                    Some(outcome) => return outcome,
+                    Some(outcome) => return Some(outcome),
                     None => continue,
                 },
-                Round::NotKept => return self.let_go(),
+                Round::NotKept => return Some(self.let_go()),
                 Round::Elsewhere(other) => {
                     let total = self.one.total().or(other.total()).unwrap_or_default();
-                    if follow(self.one, other).await == Followed::Whole {
-                        return Outcome::Found;
+                    if self.shared.unless_stopped(self.one, follow(self.one, other)).await? == Followed::Whole {
+                        return Some(Outcome::Found);
                     }
                     self.adrift(total);
-                    return Outcome::NotStored;
+                    return Some(Outcome::NotStored);
                 }
                 Round::Short(Verdict::Final(outcome)) => {
                     if let (Outcome::WrongSize, Some(writing)) = (outcome, self.writing.take()) {
                         writing.growing.discard().await;
                     }
-                    return outcome;
+                    return Some(outcome);
                 }
+                Round::Stopped => return None,
                 Round::Short(Verdict::TryAgain) => {}
             }
             if self.tally.bytes.load(Ordering::Relaxed) > before {
@@ -127,12 +127,14 @@ impl Fill<'_> {
                 backoff = limits.backoff;
             }
             if moved.elapsed() >= limits.patience {
-                return Outcome::GaveUp;
+                return Some(Outcome::GaveUp);
             }
             if self.one.is_asking() {
                 self.one.publish(State::Failing);
             }
-            back_off(self.one, backoff).await;
+            self.shared
+                .unless_stopped(self.one, back_off(self.one, backoff))
+                .await?;
             backoff = (backoff * 2).min(limits.backoff_max);
             self.resumed(1);
         }
@@ -149,7 +151,11 @@ impl Fill<'_> {
                 digest: None,
             };
             let sources = self.origin.sources(&self.one.key.digest);
-            let Ok(mut transfer) = fetch(sources, ask, limits.fill(), heard.clone()).await else {
+            let transfer = fetch(sources, ask, limits.fill(), heard.clone());
+            let Some(transfer) = self.shared.unless_stopped(self.one, transfer).await else {
+                return Round::Stopped;
+            };
+            let Ok(mut transfer) = transfer else {
                 let round = heard.round();
                 self.resumed(round.left.saturating_sub(1));
                 return Round::Short(round.verdict());
@@ -177,7 +183,8 @@ impl Fill<'_> {
                     writing
                 }
             };
-            let pumped = pump(&mut transfer.body, &mut writing, limits, |writing, bytes| {
+            let stopped = self.shared.stopped(self.one);
+            let pumped = pump(&mut transfer.body, &mut writing, limits, stopped, |writing, bytes| {
                 self.tally.bytes.fetch_add(bytes, Ordering::Relaxed);
                 self.shared.metrics.received(&self.one.key.upstream, bytes);
                 let growth = writing.growth();
@@ -300,6 +307,14 @@ async fn back_off(one: &One, backoff: Duration) {
 }
 
 impl Shared {
+    async fn unless_stopped<T>(&self, one: &One, wait: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.stopped(one) => None,
+            done = wait => Some(done),
+        }
+    }
+
     /// Leaves behind what a fill's outcome means for those who still wait and those who come later.
     fn conclude(&self, one: &One, outcome: Outcome) {
         let why = match outcome {

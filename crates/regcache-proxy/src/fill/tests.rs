@@ -7,4 +7,5 @@ mod ranges;
 mod script;
 mod sharing;
 mod shelf;
+mod stored;
 mod unkept;

@@ -35,6 +35,16 @@ pub struct Site {
     pub turns: Arc<Semaphore>,
 }
 
+impl Site {
+    pub fn new(host: &str, scripts: Vec<Arc<Script>>) -> Arc<Self> {
+        Arc::new(Self {
+            host: host.into(),
+            scripts,
+            turns: Arc::new(Semaphore::new(16)),
+        })
+    }
+}
+
 impl Origin for Site {
     fn upstream(&self) -> &Arc<str> {
         &self.host
@@ -97,11 +107,7 @@ impl Bench {
             let then = acts.pop().unwrap();
             Script::new(blob, acts, then)
         };
-        let site = Arc::new(Site {
-            host: "docker.io".into(),
-            scripts: sources.into_iter().map(script).collect(),
-            turns: Arc::new(Semaphore::new(16)),
-        });
+        let site = Site::new("docker.io", sources.into_iter().map(script).collect());
         let shelf = Shelf::new();
         let metrics = FillMetrics::default();
         let mut registry = Registry::default();
@@ -136,15 +142,6 @@ impl Bench {
             let answer = fills.blob(site, digest, range).await?;
             let start = begun.elapsed();
             Ok(read(answer, start, Duration::ZERO).await)
-        })
-    }
-
-    /// The same upstream's scripts under another name.
-    pub fn elsewhere(&self, scripts: Vec<Arc<Script>>) -> Arc<Site> {
-        Arc::new(Site {
-            host: "mirror.gcr.io".into(),
-            scripts,
-            turns: self.site.turns.clone(),
         })
     }
 

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use futures::future::join_all;
 use tokio::time::{Instant, timeout};
 
-use super::bench::{Bench, bytes_of, from, read};
+use super::bench::{Bench, Site, bytes_of, from, read};
 use super::script::{Act, Fault, Headers, Script};
 use crate::fill::How;
 
@@ -177,7 +177,7 @@ async fn the_same_blob_of_two_upstreams_is_stored_from_one_and_read_by_both() {
     let one = bench.client(None);
     tokio::time::sleep(SOON).await;
     let script = Script::new(&bench.blob, [], Act::good());
-    let elsewhere = bench.elsewhere(vec![script.clone()]);
+    let elsewhere = Site::new("mirror.gcr.io", vec![script.clone()]);
     let answer = bench.fills.blob(elsewhere.clone(), bench.digest, None).await.unwrap();
     let other = tokio::spawn(read(answer, Duration::ZERO, Duration::ZERO));
     tokio::time::sleep(SOON).await;
@@ -185,7 +185,7 @@ async fn the_same_blob_of_two_upstreams_is_stored_from_one_and_read_by_both() {
     assert!(one.await.unwrap().unwrap().is(&bench.blob));
     assert!(other.await.unwrap().is(&bench.blob));
     assert!(script.taken() < 1000, "asked for its size and no more");
-    assert_eq!(bench.site.turns.available_permits(), 16);
+    assert_eq!(elsewhere.turns.available_permits(), 16);
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,7 +197,7 @@ async fn who_reads_along_another_upstreams_fill_does_not_fall_with_it() {
     let bench = Bench::new(5000, [vec![wrong]]);
     let one = bench.client(None);
     tokio::time::sleep(SOON).await;
-    let elsewhere = bench.elsewhere(vec![Script::new(&bench.blob, [], Act::good())]);
+    let elsewhere = Site::new("mirror.gcr.io", vec![Script::new(&bench.blob, [], Act::good())]);
     let (with, without) = (elsewhere.clone(), elsewhere.clone());
     let with = bench.fills.blob(with, bench.digest, None).await.unwrap();
     let without = bench.fills.blob(without, bench.digest, None).await.unwrap();
