@@ -5,6 +5,8 @@
 
 mod load;
 mod raw;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod values;
 mod watch;
@@ -17,13 +19,19 @@ use std::time::Duration;
 use regcache_runtime::telemetry::LogFormat;
 use url::Url;
 
+use crate::registry::RepositoryLists;
+use crate::tags::TagPolicy;
+
 pub use load::{LoadError, Loaded, LoadedUpstream, Login, PemFiles, load};
 pub use tls::{TlsError, server_config};
 pub use values::{duration, size, upstream_flag};
 pub use watch::{Source, SourceError, Watch};
 
-/// How long an answer for a tag may be given while upstream cannot be asked, unless told otherwise.
-pub const STALE_FOR: Duration = Duration::from_secs(168 * 3600);
+/// Tags, unless told otherwise: upstream is asked every time, and a week is bridged when it cannot be.
+pub const TAGS: TagPolicy = TagPolicy {
+    max_age: Duration::ZERO,
+    stale_for: Duration::from_secs(168 * 3600),
+};
 /// Transfers from one upstream at a time, unless told otherwise.
 pub const MAX_TRANSFERS: usize = 16;
 
@@ -79,14 +87,10 @@ pub struct UpstreamConfig {
     pub realm_hosts: Vec<String>,
     /// The proxy on the way there; `None`: as the environment says.
     pub proxy_url: Option<Url>,
-    /// How long an answer for a tag is good without asking upstream.
-    pub tag_max_age: Duration,
-    /// How long it may be given when upstream cannot be asked.
-    pub tag_stale_for: Duration,
-    /// Patterns of repositories that may be asked for; empty: all.
-    pub allow: Vec<String>,
-    /// Patterns of repositories that may not.
-    pub deny: Vec<String>,
+    /// For how long its tags are good.
+    pub tags: TagPolicy,
+    /// Which of its repositories are served.
+    pub repositories: RepositoryLists,
     /// Transfers at a time.
     pub max_transfers: usize,
 }
@@ -140,10 +144,8 @@ impl UpstreamConfig {
             ca: None,
             realm_hosts: Vec::new(),
             proxy_url: None,
-            tag_max_age: Duration::ZERO,
-            tag_stale_for: STALE_FOR,
-            allow: Vec::new(),
-            deny: Vec::new(),
+            tags: TAGS,
+            repositories: RepositoryLists::default(),
             max_transfers: MAX_TRANSFERS,
         }
     }

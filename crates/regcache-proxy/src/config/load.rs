@@ -1,5 +1,8 @@
 //! Reads the files that a configuration names: certificates, authorities, credentials.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;

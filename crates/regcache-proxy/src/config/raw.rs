@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
-use super::{
-    Config, CredentialFiles, MAX_TRANSFERS, ParseError, STALE_FOR, StoreConfig, TlsFiles, UpstreamConfig, values,
-};
+use super::{Config, CredentialFiles, MAX_TRANSFERS, ParseError, StoreConfig, TAGS, TlsFiles, UpstreamConfig, values};
+use crate::registry::RepositoryLists;
+use crate::tags::TagPolicy;
 
 /// More are not one region's cache any more.
 const MOST_UPSTREAMS: usize = 64;
@@ -204,11 +204,6 @@ impl RawUpstream {
             Some(text) => values::duration(&text.0).at(field(name)),
             None => Ok(or),
         };
-        let list = |texts: Vec<Text>, check: fn(&str) -> Result<String, String>, name: &str| {
-            let items = texts.iter().enumerate();
-            let items = items.map(|(index, text)| check(&text.0).at(format_args!("{path}.{name}[{index}]")));
-            items.collect::<Result<Vec<_>, _>>()
-        };
         let max_transfers = match self.max_transfers {
             None => MAX_TRANSFERS,
             Some(number @ 1..=MOST_TRANSFERS) => usize::try_from(number).unwrap_or(MAX_TRANSFERS),
@@ -224,19 +219,30 @@ impl RawUpstream {
                 None => None,
             },
             ca: self.ca.map(values::path).transpose().at(field("ca"))?,
-            realm_hosts: list(self.realm_hosts, values::host, "realmHosts")?,
+            realm_hosts: list(path, "realmHosts", &self.realm_hosts, values::host)?,
             proxy_url: match &self.proxy_url {
                 Some(url) => Some(values::proxy(&url.0).at(field("proxyURL"))?),
                 None => None,
             },
-            tag_max_age: duration(self.tags.max_age, Duration::ZERO, "tags.maxAge")?,
-            tag_stale_for: duration(self.tags.stale_for, STALE_FOR, "tags.staleFor")?,
-            allow: list(self.repositories.allow, values::pattern, "repositories.allow")?,
-            deny: list(self.repositories.deny, values::pattern, "repositories.deny")?,
+            tags: TagPolicy {
+                max_age: duration(self.tags.max_age, TAGS.max_age, "tags.maxAge")?,
+                stale_for: duration(self.tags.stale_for, TAGS.stale_for, "tags.staleFor")?,
+            },
+            repositories: RepositoryLists {
+                allow: list(path, "repositories.allow", &self.repositories.allow, values::pattern)?,
+                deny: list(path, "repositories.deny", &self.repositories.deny, values::pattern)?,
+            },
             max_transfers,
             host,
         })
     }
+}
+
+fn list<T>(path: &str, name: &str, texts: &[Text], check: fn(&str) -> Result<T, String>) -> Result<Vec<T>, ParseError> {
+    let items = texts.iter().enumerate();
+    items
+        .map(|(index, text)| check(&text.0).at(format_args!("{path}.{name}[{index}]")))
+        .collect()
 }
 
 impl RawCredentials {

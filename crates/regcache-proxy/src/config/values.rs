@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::registry::Glob;
+
 /// The longest DNS name, bytes.
 const LONGEST_NAME: usize = 253;
-/// The longest repository name, bytes.
-const LONGEST_PATTERN: usize = 255;
 /// Longer than this is a slip of the pen, and clocks overflow.
 const LONGEST_TIME: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
@@ -152,13 +152,8 @@ fn without_userinfo(text: &str) -> &str {
     text.rsplit_once('@').map_or(text, |(_, rest)| rest)
 }
 
-/// Repositories: a name, with `*` for any number of characters.
-pub(super) fn pattern(text: &str) -> Result<String, String> {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/*".contains(&byte);
-    if !text.is_empty() && text.len() <= LONGEST_PATTERN && text.bytes().all(fits) && !text.starts_with('/') {
-        return Ok(text.to_owned());
-    }
-    Err(format!(
-        "{text:?} matches no repository: write for example library/* or team/app"
-    ))
+/// Repositories.
+pub(super) fn pattern(text: &str) -> Result<Glob, String> {
+    text.parse()
+        .map_err(|error| format!("{text:?} is {error}: write for example library/* or team/app"))
 }

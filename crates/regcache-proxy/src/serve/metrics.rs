@@ -23,14 +23,18 @@ impl ServeMetrics {
     /// Registers everything in `registry`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register("connections_open", "Connections of clients now", metrics.open.clone());
         registry.register(
-            "connections",
+            "regcache_connections_open",
+            "Connections of clients now",
+            metrics.open.clone(),
+        );
+        registry.register(
+            "regcache_connections",
             "Connections of clients by what became of them: served, refused (too many), handshake (failed)",
             metrics.connections.clone(),
         );
         registry.register_with_unit(
-            "sent",
+            "regcache_sent",
             "Sent to clients, headers included, before encryption",
             Unit::Bytes,
             metrics.sent.clone(),
