@@ -5,13 +5,17 @@
 //! `config` says what to do, `nodes` and `admin` what there is to know about it. No Kubernetes in here.
 
 pub mod access;
+pub mod admin;
+pub mod cli;
 pub mod complete;
 pub mod config;
 pub mod content;
 pub mod fill;
 pub mod flights;
 pub mod manifests;
+pub mod metrics;
 pub mod names;
+pub mod nodes;
 pub mod registry;
 pub mod serve;
 pub mod store;

@@ -16,12 +16,15 @@ use tokio_util::sync::CancellationToken;
 
 /// Why a program is not ready (or not alive): nothing when it is.
 type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// What is to be said about a program whether it is ready or not.
+type Remarks = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 
 /// What the admin server shows.
 pub struct AdminState {
     metrics: Registry,
     live: Check,
     ready: Check,
+    remarks: Remarks,
 }
 
 impl AdminState {
@@ -31,6 +34,7 @@ impl AdminState {
             metrics,
             live: Box::new(|| Ok(())),
             ready: Box::new(|| Ok(())),
+            remarks: Box::new(Vec::new),
         }
     }
 
@@ -38,6 +42,13 @@ impl AdminState {
     #[must_use]
     pub fn ready(mut self, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
         self.ready = Box::new(check);
+        self
+    }
+
+    /// Adds `remarks` to every answer of `/readyz`, one a line: troubles that are no reason not to be ready.
+    #[must_use]
+    pub fn remarks(mut self, remarks: impl Fn() -> Vec<String> + Send + Sync + 'static) -> Self {
+        self.remarks = Box::new(remarks);
         self
     }
 
@@ -104,25 +115,28 @@ pub async fn serve_late(address: SocketAddr, state: Arc<AdminState>, retry: Dura
     }
 }
 
-fn router(state: Arc<AdminState>) -> Router {
+/// The pages, for a program that has more of its own.
+pub fn router(state: Arc<AdminState>) -> Router {
     Router::new()
         .route(
             "/livez",
-            get(async |State(state): State<Arc<AdminState>>| answer((state.live)())),
+            get(async |State(state): State<Arc<AdminState>>| answer((state.live)(), &[])),
         )
         .route(
             "/readyz",
-            get(async |State(state): State<Arc<AdminState>>| answer((state.ready)())),
+            get(async |State(state): State<Arc<AdminState>>| answer((state.ready)(), &(state.remarks)())),
         )
         .route("/metrics", get(metrics))
         .with_state(state)
 }
 
-fn answer(check: Result<(), String>) -> (StatusCode, String) {
-    match check {
-        Ok(()) => (StatusCode::OK, "ok\n".into()),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
-    }
+fn answer(check: Result<(), String>, remarks: &[String]) -> (StatusCode, String) {
+    let (status, first) = match check {
+        Ok(()) => (StatusCode::OK, "ok".to_owned()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
+    };
+    let lines = std::iter::once(&first).chain(remarks);
+    (status, lines.map(|line| format!("{line}\n")).collect())
 }
 
 async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
@@ -168,5 +182,12 @@ mod tests {
         let not_ready = ask(router(Arc::clone(&state)), "/readyz").await;
         assert_eq!(not_ready, (StatusCode::SERVICE_UNAVAILABLE, "no lease yet\n".into()));
         assert!(ask(router(state), "/metrics").await.1.contains("pulls_total 1"));
+    }
+
+    #[tokio::test]
+    async fn troubles_are_told_to_whoever_asks_whether_it_is_ready() {
+        let state = AdminState::new(Registry::default()).remarks(|| vec!["the disk is full".into()]);
+        let answer = ask(router(Arc::new(state)), "/readyz").await;
+        assert_eq!(answer, (StatusCode::OK, "ok\nthe disk is full\n".into()));
     }
 }
