@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Json, State};
-use axum::http::header;
-use axum::response::IntoResponse;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use bytes::Bytes;
 use regcache_runtime::admin::{self, AdminState};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -48,9 +49,20 @@ impl Admin {
 }
 
 async fn nodes(State(admin): State<Admin>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], admin.nodes.document())
+    json(admin.nodes.document())
 }
 
-async fn question(State(admin): State<Admin>, Json(question): Json<complete::Request>) -> Json<complete::Response> {
-    Json(admin.complete.answer(question).await)
+async fn question(State(admin): State<Admin>, question: Bytes) -> Response {
+    let question: complete::Request = match serde_json::from_slice(&question) {
+        Ok(question) => question,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    match serde_json::to_string(&admin.complete.answer(question).await) {
+        Ok(answer) => json(answer).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+fn json(text: String) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], text)
 }

@@ -25,6 +25,7 @@ use crate::tags::TagPolicy;
 pub use load::{LoadError, Loaded, LoadedUpstream, Login, PemFiles, load};
 pub use tls::{TlsError, server_config};
 pub use values::{duration, size, upstream_flag};
+pub(crate) use watch::chain;
 pub use watch::{Source, SourceError, Watch};
 
 /// Tags, unless told otherwise: upstream is asked every time, and a week is bridged when it cannot be.

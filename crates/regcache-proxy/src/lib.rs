@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod names;
 pub mod nodes;
 pub mod registry;
+pub mod run;
 pub mod serve;
 pub mod store;
 pub mod tags;

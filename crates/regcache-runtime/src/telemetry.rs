@@ -29,6 +29,8 @@ pub fn init(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // It would tell of a standard error that is gone on standard error, and panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // Only tests call twice; the first subscriber stays.
     let _already_set = match format {

@@ -1,0 +1,66 @@
+//! The proxy's program.
+
+use std::process::ExitCode;
+use std::thread::available_parallelism;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use regcache_proxy::cli::Cli;
+use regcache_proxy::config::{Loaded, Source};
+use regcache_proxy::run::{Proxy, Times};
+use regcache_runtime::{shutdown, telemetry};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// More threads move no more bytes: the kernel does the moving.
+const MOST_THREADS: usize = 16;
+/// Threads that wait for the disk. More of them make no disk faster, and each has a stack.
+const MOST_WAITING: usize = 64;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line with all its causes.
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: &Cli) -> anyhow::Result<()> {
+    let source = cli.source().map_err(anyhow::Error::msg)?;
+    let loaded = source.read()?;
+    telemetry::init(loaded.config.log_format);
+    raise_descriptors();
+    let threads = available_parallelism().map_or(2, |cores| cores.get().clamp(2, MOST_THREADS));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .max_blocking_threads(MOST_WAITING)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let times = Times {
+        drain: cli.drain,
+        grace: cli.grace,
+        ..Times::default()
+    };
+    runtime.block_on(run(source, loaded, times))
+}
+
+async fn run(source: Source, loaded: Loaded, times: Times) -> anyhow::Result<()> {
+    let token = shutdown::signal_token().context("cannot listen for SIGTERM")?;
+    Proxy::start(source, loaded, times).await?.run(token).await
+}
+
+/// A connection and an open file for each client: as many as the machine lets us have.
+fn raise_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
