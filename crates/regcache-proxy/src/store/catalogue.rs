@@ -1,7 +1,10 @@
 //! What is in the store, in memory: every blob with its size and last use, fills under way, what they left, and who
 //! reads. About 85 bytes for each blob. No system call in here.
 
+mod fills;
 mod room;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -64,9 +67,9 @@ pub(super) struct Catalogue {
     unsynced: HashSet<Key>,
 }
 
-/// What `size` bytes take on disk.
-pub(super) const fn on_disk(size: u64) -> u64 {
-    size.saturating_add(BLOCK - 1) / BLOCK * BLOCK
+/// What `size` bytes take on disk: an empty file is not for nothing either.
+pub(super) fn on_disk(size: u64) -> u64 {
+    size.max(1).saturating_add(BLOCK - 1) / BLOCK * BLOCK
 }
 
 impl Catalogue {
@@ -214,78 +217,6 @@ impl Catalogue {
         if let Some(file) = self.readers.remove(key).filter(|file| file.strong_count() > 0) {
             self.lingering.push((file, size));
         }
-    }
-
-    /// Whether a fill of this digest is under way, or its file is being removed.
-    pub(super) fn is_busy(&self, key: &Key) -> bool {
-        self.reserved.contains_key(key) || self.doomed.contains(key)
-    }
-
-    /// Promises `total` bytes to a fill, and hands over what an earlier one left.
-    pub(super) fn reserve(&mut self, key: &Key, total: u64) -> Option<Left> {
-        let total = on_disk(total);
-        self.promised += total;
-        if let Some(before) = self.reserved.insert(key.clone(), total) {
-            self.promised -= before;
-        }
-        self.take_left(key)
-    }
-
-    /// A fill's file from now on: its readers keep it from being forgotten uncounted.
-    pub(super) fn filling(&mut self, key: &Key, file: &Arc<File>) {
-        if !self.entries.contains_key(key) {
-            self.read_by(key, file);
-        }
-    }
-
-    /// The fill ended without a blob; what it left, if anything, is kept for the next one.
-    pub(super) fn release(&mut self, key: &Key, left: Option<(u64, u64)>) {
-        let promised = self.reserved.remove(key).unwrap_or_default();
-        self.promised -= promised;
-        match left {
-            Some((total, size)) => {
-                let used = self.now();
-                self.add_left(key.clone(), Left { total, size, used });
-            }
-            None if !self.entries.contains_key(key) => self.linger(key, promised),
-            None => {}
-        }
-    }
-
-    pub(super) fn add_left(&mut self, key: Key, left: Left) {
-        self.left_bytes += left.size;
-        if let Some(before) = self.left.insert(key, left) {
-            self.left_bytes -= before.size;
-        }
-    }
-
-    pub(super) fn take_left(&mut self, key: &Key) -> Option<Left> {
-        let left = self.left.remove(key)?;
-        self.left_bytes -= left.size;
-        Some(left)
-    }
-
-    /// What was left before `used`.
-    pub(super) fn left_before(&self, used: u64) -> Vec<Victim> {
-        let stale = self.left.iter().filter(|(_, left)| left.used < used);
-        stale.map(|(key, left)| Victim::Left(key.clone(), left.total)).collect()
-    }
-
-    /// The fill is complete, and its file has its permanent name.
-    pub(super) fn commit(&mut self, key: &Key, size: u64, media: Option<&str>, file: &Arc<File>) {
-        self.promised -= self.reserved.remove(key).unwrap_or_default();
-        let entry = Entry {
-            size,
-            used: self.now(),
-            media: media.and_then(|media| self.media_number(media)),
-            opening: 0,
-            verified: true,
-            seen: true,
-        };
-        self.put(key.clone(), entry);
-        self.read_by(key, file);
-        self.unsynced.insert(key.clone());
-        self.dirty.insert(key.clone());
     }
 
     /// The file's bytes are what its digest says.

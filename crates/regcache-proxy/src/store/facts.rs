@@ -97,6 +97,7 @@ mod tests {
         (Table::Tags, text.as_bytes().into())
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as facts are put and found")]
     fn value(text: &str) -> Value {
         Some(text.as_bytes().into())
     }

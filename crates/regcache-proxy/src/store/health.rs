@@ -22,12 +22,20 @@ enum State {
     Closed,
 }
 
+/// The last trouble that was told.
+#[derive(Debug)]
+struct Said {
+    text: String,
+    at: Instant,
+    over: bool,
+}
+
 /// The state of the store as a whole.
 #[derive(Debug)]
 pub(super) struct Health {
     state: Mutex<State>,
     decided: Condvar,
-    said: Mutex<Option<(String, Instant)>>,
+    said: Mutex<Option<Said>>,
     metrics: StoreMetrics,
 }
 
@@ -96,10 +104,14 @@ impl Health {
         // A trouble that comes and goes is told once a minute.
         if said
             .as_ref()
-            .is_none_or(|(before, at)| *before != text || at.elapsed() > SAY_AGAIN)
+            .is_none_or(|said| said.text != text || said.at.elapsed() > SAY_AGAIN)
         {
             tracing::warn!(reason = %text, "nothing is stored for the time being");
-            *said = Some((text.clone(), Instant::now()));
+            *said = Some(Said {
+                text: text.clone(),
+                at: Instant::now(),
+                over: false,
+            });
         }
         drop(said);
         *state = State::Trouble(reason, text);
@@ -111,8 +123,11 @@ impl Health {
         let mut state = lock(&self.state);
         match *state {
             State::Usable | State::Closed => return,
-            State::Trouble(..) => tracing::debug!("the store is usable again"),
-            State::Opening => {}
+            State::Opening | State::Trouble(..) => {}
+        }
+        if let Some(said) = lock(&self.said).as_mut().filter(|said| !said.over) {
+            said.over = true;
+            tracing::info!("the store is usable again");
         }
         *state = State::Usable;
         self.metrics.usable.set(1);

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
+use super::facts::{Name, Value};
 use super::key::Key;
 
 type Bytes = TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -63,7 +64,7 @@ pub(super) struct Record {
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) blobs: Vec<(Key, Option<Record>)>,
-    pub(super) facts: Vec<(Table, Box<[u8]>, Option<Box<[u8]>>)>,
+    pub(super) facts: Vec<(Name, Value)>,
 }
 
 /// Why the index does not do its work.
@@ -147,7 +148,7 @@ impl Index {
     }
 
     /// One fact.
-    pub(super) fn get(&self, table: Table, name: &[u8]) -> Result<Option<Box<[u8]>>, IndexError> {
+    pub(super) fn get(&self, table: Table, name: &[u8]) -> Result<Value, IndexError> {
         guarded(|| {
             let table = self.database.begin_read()?.open_table(table.definition())?;
             Ok(table.get(name)?.map(|found| found.value().into()))
@@ -170,7 +171,7 @@ impl Index {
             }
             for kind in Table::ALL {
                 let mut table = transaction.open_table(kind.definition())?;
-                for (_, name, value) in batch.facts.iter().filter(|(of, ..)| *of == kind) {
+                for ((_, name), value) in batch.facts.iter().filter(|((of, _), _)| *of == kind) {
                     match value {
                         Some(value) => drop(table.insert(&**name, &**value)?),
                         None => drop(table.remove(&**name)?),
@@ -290,7 +291,7 @@ mod tests {
         ));
         batch
             .facts
-            .push((Table::Tags, (*b"name").into(), Some((*b"12345678fact").into())));
+            .push(((Table::Tags, (*b"name").into()), Some((*b"12345678fact").into())));
         index.write(&batch).unwrap();
         let gone = vec![(key("a"), None)];
         index
@@ -326,7 +327,7 @@ mod tests {
         let mut batch = Batch::default();
         for time in 0..=Table::Pins.most() {
             let name: Box<[u8]> = time.to_be_bytes().into();
-            batch.facts.push((Table::Pins, name, Some(time.to_le_bytes().into())));
+            batch.facts.push(((Table::Pins, name), Some(time.to_le_bytes().into())));
         }
         index.write(&batch).unwrap();
         let get = |time: u64| index.get(Table::Pins, &time.to_be_bytes()).unwrap();

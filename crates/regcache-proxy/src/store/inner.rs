@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::catalogue::{Catalogue, Victim};
@@ -40,6 +40,8 @@ pub(super) struct Inner {
     /// Unverified files that somebody asks for.
     pub(super) urgent: Mutex<Vec<Key>>,
     max_bytes: Mutex<Option<u64>>,
+    /// The budget as it was last worked out.
+    limit: AtomicU64,
 }
 
 impl Inner {
@@ -57,6 +59,7 @@ impl Inner {
             stopping: AtomicBool::new(false),
             urgent: Mutex::default(),
             max_bytes: Mutex::new(options.max_bytes),
+            limit: AtomicU64::new(options.max_bytes.unwrap_or_default()),
         }
     }
 
@@ -73,33 +76,44 @@ impl Inner {
         *lock(&self.max_bytes) = max_bytes;
     }
 
+    /// Asks the file system; not to be done under a lock, for it may take its time.
+    pub(super) fn space(&self) -> Space {
+        Space::of(self.layout.root())
+    }
+
     /// The budget, and how much may be written now as far as the file system is concerned.
-    pub(super) fn bounds(&self, catalogue: &Catalogue) -> (u64, u64) {
+    pub(super) fn bounds(&self, space: Space, catalogue: &Catalogue) -> (u64, u64) {
         let max_bytes = *lock(&self.max_bytes);
-        let space = Space::of(self.layout.root());
         let ours = catalogue.used();
-        (space.limit(max_bytes, ours), space.writable(max_bytes, ours))
+        let limit = space.limit(max_bytes, ours);
+        self.limit.store(limit, Ordering::Relaxed);
+        (limit, space.writable(max_bytes, ours))
     }
 
     /// Removes the files of what has been evicted from memory.
     pub(super) fn remove(&self, victims: &[Victim], bytes: u64) {
         for victim in victims {
-            let (path, key) = match victim {
-                Victim::Blob(key) => (self.layout.blob(key), key),
-                Victim::Left(key, total) => (self.layout.partial(key, *total), key),
-            };
-            disk::remove(&path);
-            lock(&self.catalogue).removed(key);
+            disk::remove(&match victim {
+                Victim::Blob(key) => self.layout.blob(key),
+                Victim::Left(key, total) => self.layout.partial(key, *total),
+            });
             self.metrics.evicted_blobs.inc();
         }
+        // Only now: a digest may have had both a blob and a partial file.
+        let mut catalogue = lock(&self.catalogue);
+        for (Victim::Blob(key) | Victim::Left(key, _)) in victims {
+            catalogue.removed(key);
+        }
+        drop(catalogue);
         self.metrics.evicted_bytes.inc_by(bytes);
     }
 
     /// Evicts what a smaller budget has no room for.
     pub(super) fn shrink(&self) {
+        let space = self.space();
         let (victims, bytes) = {
             let mut catalogue = lock(&self.catalogue);
-            let (limit, _) = self.bounds(&catalogue);
+            let (limit, _) = self.bounds(space, &catalogue);
             let victims = catalogue.surplus(limit);
             let bytes = catalogue.evict(&victims);
             (victims, bytes)
@@ -113,7 +127,7 @@ impl Inner {
         let statistics = Statistics {
             blobs: catalogue.len() as u64,
             used_bytes: catalogue.used(),
-            limit_bytes: self.bounds(&catalogue).0,
+            limit_bytes: self.limit.load(Ordering::Relaxed),
         };
         self.metrics.blobs.set(statistics.blobs);
         self.metrics.used.set(statistics.used_bytes);
@@ -166,7 +180,7 @@ impl Inner {
             return;
         };
         let mut hasher = key.digest().hasher();
-        let hashed = File::open(self.layout.blob(key)).and_then(|file| {
+        let read = File::open(self.layout.blob(key)).and_then(|file| {
             let len = file.metadata()?.len();
             let step = || {
                 pause();
@@ -174,7 +188,7 @@ impl Inner {
             };
             Ok((len, disk::hash(&file, len, &mut hasher, None, step)?))
         });
-        match hashed {
+        match read {
             Ok((len, eaten)) if len == size && eaten == size && hasher.finish() == key.digest() => {
                 lock(&self.catalogue).verified(key);
             }
@@ -194,7 +208,7 @@ impl Inner {
         }
         let found = self.index()?.get(name.0, &name.1);
         match found {
-            Ok(value) => lock(&self.facts).learn(name, &value.map(Into::into)),
+            Ok(value) => lock(&self.facts).learn(name, &value),
             Err(error) => {
                 self.index_failed(&error);
                 None

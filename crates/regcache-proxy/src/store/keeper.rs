@@ -258,9 +258,7 @@ impl Keeper {
                 }
             }
         }
-        for ((table, name), value) in facts {
-            batch.facts.push((table, name, value.map(|value| (&*value).into())));
-        }
+        batch.facts.extend(facts);
         let written = self
             .inner
             .disk

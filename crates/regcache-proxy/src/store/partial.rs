@@ -89,12 +89,13 @@ impl Partial {
     /// Makes room, and opens the file.
     pub(super) fn begin(inner: &Arc<Inner>, key: Key, total: u64) -> Result<Self, NotStored> {
         inner.health.check()?;
+        let space = inner.space();
         let (victims, evicted, left) = {
             let mut catalogue = lock(&inner.catalogue);
             if catalogue.is_busy(&key) {
                 return Err(NotStored::Busy);
             }
-            let (limit, writable) = inner.bounds(&catalogue);
+            let (limit, writable) = inner.bounds(space, &catalogue);
             let victims = catalogue.room_for(&key, total, limit, writable).inspect_err(|reason| {
                 if *reason == NotStored::NoSpace {
                     inner
@@ -147,6 +148,18 @@ impl Partial {
         if self.inner.health.is_closed() {
             return Err(NotStored::Unusable);
         }
+        let blob = Blob {
+            size: self.total,
+            file: Arc::clone(&self.file),
+        };
+        if lock(&self.inner.catalogue)
+            .get(&self.key)
+            .is_some_and(|entry| entry.verified)
+        {
+            // The index speaks for the file that is there: one that is not synced yet must not take its place.
+            self.len = 0;
+            return Ok(blob);
+        }
         let from = self.inner.partial_path(&self.key, self.total);
         let to = self.inner.layout.blob(&self.key);
         let published = self
@@ -156,10 +169,7 @@ impl Partial {
         published.map_err(|error| self.inner.health.fail("renaming a file", &error))?;
         lock(&self.inner.catalogue).commit(&self.key, self.total, media, &self.file);
         self.done = true;
-        Ok(Blob {
-            size: self.total,
-            file: Arc::clone(&self.file),
-        })
+        Ok(blob)
     }
 }
 

@@ -152,7 +152,7 @@ async fn facts_put_at_the_same_time_are_all_kept() {
         async move {
             store
                 .put_tag("docker.io", name, latest, &at.to_string(), fact(Digest::sha256(b"1")))
-                .await
+                .await;
         }
     });
     futures::future::join_all(puts).await;

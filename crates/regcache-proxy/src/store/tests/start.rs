@@ -49,7 +49,7 @@ async fn bits_that_flip_in_the_index_never_make_wrong_bytes_or_a_store_that_does
     let good = fs::read(&index).unwrap();
     for round in 0..40_usize {
         let mut bad = good.clone();
-        for flip in 0..1 + round % 5 {
+        for flip in 0..=round % 5 {
             let at = (round * 7919 + flip * 104_729) * 31 % bad.len();
             bad[at] ^= 1 << (round % 8);
         }
@@ -107,7 +107,9 @@ async fn a_hundred_thousand_blobs_are_no_reason_to_start_slowly() {
     let record = |at: u64| Record {
         size: 8,
         used: at,
-        media: (at % 10 == 0).then(|| "application/vnd.oci.image.manifest.v1+json".to_owned()),
+        media: at
+            .is_multiple_of(10)
+            .then(|| "application/vnd.oci.image.manifest.v1+json".to_owned()),
     };
     let blobs = (0..MANY).map(|at| (digest(at).into(), Some(record(at)))).collect();
     index

@@ -98,3 +98,65 @@ async fn an_index_that_breaks_while_in_use_is_made_anew_from_memory() {
     assert!(store.has(&digest).await);
     assert_eq!(crate::store::lock(&store.inner.catalogue).pins(), [(&digest).into()]);
 }
+
+/// A file system of its own; `None`, and a loud line, where that is not allowed.
+struct Tmpfs(TempDir);
+
+impl Tmpfs {
+    fn mount(size: &str) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(directory.path());
+        if mount.output().is_ok_and(|output| output.status.success()) {
+            return Some(Self(directory));
+        }
+        eprintln!("SKIPPED: a really full disk is only tested where file systems may be mounted");
+        None
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let umount = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(self.0.path())
+            .status();
+        assert!(umount.unwrap().success());
+    }
+}
+
+#[tokio::test]
+async fn a_small_disk_is_used_as_far_as_it_goes_and_a_full_one_is_survived() {
+    let Some(disk) = Tmpfs::mount("size=32m") else { return };
+    let store = Store::open(
+        Options {
+            max_bytes: Some(1 << 30),
+            ..options(disk.0.path())
+        },
+        &StoreMetrics::default(),
+    );
+    for seed in 0..10 {
+        let bytes = content(seed, 5 << 20);
+        let digest = put(&store, &bytes).await;
+        assert_eq!(get(&store, &digest).await, Some(bytes));
+    }
+    let limit = store.statistics().limit_bytes;
+    assert!((28 << 20..29 << 20).contains(&limit), "{limit}");
+
+    // Somebody else takes the rest: ours makes room as long as it can.
+    let (others, kept) = (disk.0.path().join("others"), content(9, 5 << 20));
+    let reader = store.blob(&Digest::sha256(&kept)).await.unwrap();
+    fs::write(&others, vec![0; 100 << 20]).unwrap_err();
+    let bytes = content(20, 5 << 20);
+    let digest = put(&store, &bytes).await;
+    let second = store.blob(&digest).await.unwrap();
+    fs::write(&others, vec![0; 100 << 20]).unwrap_err();
+    let found = store.begin(&Digest::sha256(b"x"), 20 << 20).await;
+    assert_eq!(found.err(), Some(NotStored::NoSpace));
+    assert!(store.trouble().is_some());
+    assert_eq!((read(&reader), read(&second)), (kept, bytes));
+    fs::remove_file(&others).unwrap();
+    until("it is well again", async || store.trouble().is_none()).await;
+    put(&store, &content(21, 5 << 20)).await;
+    store.close().await;
+}
