@@ -14,11 +14,14 @@ use std::time::{Duration, Instant};
 use super::catalogue::Catalogue;
 use super::index::{Batch, Index, IndexError, Record, Table};
 use super::inner::Inner;
+use super::key::Key;
 use super::leftovers;
 use super::{NotStored, lock, scan, tags};
 
 /// So many changes are written without waiting for the next round.
 pub(super) const MANY: usize = 1000;
+/// The most blobs written at once: a batch takes memory.
+const BATCH: usize = 10_000;
 /// What a fill left is kept so long for the next one.
 const KEEP_LEFT: Duration = Duration::from_secs(3600);
 
@@ -238,39 +241,45 @@ impl Keeper {
                 self.inner.drop_file(&key);
             }
         }
-        let facts = lock(&self.inner.facts).take();
-        if dirty.is_empty() && facts.is_empty() {
-            return;
-        }
-        let mut batch = Batch::default();
-        {
-            let catalogue = lock(&self.inner.catalogue);
-            for key in &dirty {
-                let entry = catalogue.get(key).filter(|entry| entry.verified);
-                let record = entry.map(|entry| Record {
-                    size: entry.size,
-                    used: entry.used,
-                    media: catalogue.media(entry).map(str::to_owned),
-                });
-                // Replaced meanwhile: its turn comes with the next batch.
-                if !catalogue.is_unsynced(key) {
-                    batch.blobs.push((key.clone(), record));
-                }
+        let mut facts = Some(lock(&self.inner.facts).take()).filter(|facts| !facts.is_empty());
+        let mut rest = dirty.as_slice();
+        while !rest.is_empty() || facts.is_some() {
+            let (now, later) = rest.split_at(rest.len().min(BATCH));
+            let batch = Batch {
+                blobs: self.records(now),
+                facts: facts.take().into_iter().flatten().collect(),
+            };
+            let written = self
+                .inner
+                .disk
+                .check()
+                .map_err(IndexError::Io)
+                .and_then(|()| index.write(&batch));
+            lock(&self.inner.facts).written(written.is_ok());
+            if let Err(error) = written {
+                lock(&self.inner.catalogue).give_back(rest.iter().cloned());
+                self.inner.index_failed(&error);
+                return;
             }
-        }
-        batch.facts.extend(facts);
-        let written = self
-            .inner
-            .disk
-            .check()
-            .map_err(IndexError::Io)
-            .and_then(|()| index.write(&batch));
-        lock(&self.inner.facts).written(written.is_ok());
-        if let Err(error) = written {
-            lock(&self.inner.catalogue).give_back(dirty);
-            self.inner.index_failed(&error);
+            rest = later;
         }
         self.weigh_index();
+    }
+
+    /// What the index is to know of these digests from now on.
+    fn records(&self, keys: &[Key]) -> Vec<(Key, Option<Record>)> {
+        let catalogue = lock(&self.inner.catalogue);
+        // Those replaced meanwhile have their turn with the next batch.
+        let keys = keys.iter().filter(|key| !catalogue.is_unsynced(key));
+        let record = |key: &Key| {
+            let entry = catalogue.get(key).filter(|entry| entry.verified)?;
+            Some(Record {
+                size: entry.size,
+                used: entry.used,
+                media: catalogue.media(entry).map(str::to_owned),
+            })
+        };
+        keys.map(|key| (key.clone(), record(key))).collect()
     }
 
     fn weigh_index(&self) {
