@@ -101,7 +101,7 @@ impl Inner {
         }
         // Only now: a digest may have had both a blob and a partial file.
         let mut catalogue = lock(&self.catalogue);
-        for (Victim::Blob(key) | Victim::Left(key, _)) in victims {
+        for Victim::Blob(key) | Victim::Left(key, _) in victims {
             catalogue.removed(key);
         }
         drop(catalogue);
