@@ -12,7 +12,7 @@ PROGRAMS := target/static/$(HOST)/$(PROFILE)
 # Without -p: one choice of features for the whole workspace, so that nothing is compiled twice.
 TESTBED := cargo run --quiet --locked --bin testbed --
 # Integration tests: those that start clusters, and the others.
-ROOT_TESTS := bed e2e
+ROOT_TESTS := bed clients e2e
 UNIT_TESTS := $(filter-out $(ROOT_TESTS),$(basename $(notdir $(wildcard crates/*/tests/*.rs tests/tests/*.rs))))
 
 say = @printf '\n==> %s\n' "$(1)"
@@ -43,7 +43,8 @@ unit: ## Tests that need neither root nor a cluster
 
 .PHONY: e2e
 ifeq ($(shell id -u),0)
-e2e: tools image-fast ## Pulls by real kubelets on the test bed (root)
+e2e: tools image-fast ## Pulls by real kubelets and other real clients (root)
+	@scripts/deps.sh containerd skopeo umoci buildah curl
 	$(call say,e2e: real clusters on this machine)
 	@cargo test --locked --no-fail-fast $(ROOT_TESTS:%=--test %)
 else
@@ -61,8 +62,7 @@ dockerfile: image-fast ## The Dockerfile's image of those programs, built with b
 .PHONY: image
 image: testbed ## The image as an OCI archive, without docker: IMAGE=name:tag PROFILE=release|image
 	$(call say,static programs (profile $(PROFILE)))
-	@RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile $(PROFILE) --target $(HOST) \
-	  --target-dir target/static -p regcache-operator -p regcache-node -p regcache-proxy
+	@scripts/programs.sh $(PROFILE)
 	$(call say,$(ARCHIVE): $(IMAGE))
 	@$(TESTBED) image --out $(ARCHIVE) --name $(IMAGE) \
 	  --program $(PROGRAMS)/regcache-operator --program $(PROGRAMS)/regcache-node \
@@ -71,6 +71,10 @@ image: testbed ## The image as an OCI archive, without docker: IMAGE=name:tag PR
 .PHONY: image-fast
 image-fast:
 	@$(MAKE) --no-print-directory image PROFILE=image IMAGE=registry.test/regcache:dev
+
+.PHONY: fuzz
+fuzz: ## Fuzzes every parser that reads what strangers send, a minute each: SECONDS=60
+	@scripts/fuzz.sh $(or $(SECONDS),60)
 
 .PHONY: testbed
 testbed:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # deps.sh NEED... : sees to it that the tools named are there, and says what it installs. Silent when all is.
 #
-# Debian packages are installed as root only. cargo-deny and helm are built once, into $REGCACHE_TESTBED_DIR/bin.
+# Debian packages are installed as root only. cargo-deny, cargo-fuzz and helm are built once, into $REGCACHE_TESTBED_DIR/bin.
 set -euo pipefail
 bed=${REGCACHE_TESTBED_DIR:-/var/tmp/regcache-testbed}
 PATH="$bed/bin:$PATH"
@@ -23,13 +23,22 @@ need() {
   case $1 in
   cc) # build scripts and the C parts of ring
     if ! has cc || [ ! -e /usr/include/stdlib.h ]; then apt gcc libc6-dev; fi ;;
-  shellcheck | buildah)
+  c++) # libFuzzer
+    has c++ || apt g++ ;;
+  shellcheck | buildah | skopeo | umoci | curl)
     has "$1" || apt "$1" ;;
+  containerd) # Debian's own, which is older than the test bed's
+    [ -x /usr/bin/containerd ] || apt containerd ;;
   cargo-deny)
     has cargo-deny && return
     echo "==> building cargo-deny into $bed/bin (once; some minutes)"
     cargo install --quiet --locked --version 0.20.2 --root "$bed" --target-dir "$bed/build/cargo-deny" cargo-deny
     rm -rf "$bed/build/cargo-deny" ;;
+  cargo-fuzz)
+    has cargo-fuzz && return
+    echo "==> building cargo-fuzz into $bed/bin (once)"
+    cargo install --quiet --locked --version 0.13.2 --root "$bed" --target-dir "$bed/build/cargo-fuzz" cargo-fuzz
+    rm -rf "$bed/build/cargo-fuzz" ;;
   helm)
     has helm && return
     has go || { echo "missing: helm, and go to build it" >&2; exit 1; }

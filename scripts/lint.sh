@@ -21,10 +21,9 @@ dependencies() {
 
 scripts/deps.sh cc shellcheck helm cargo-deny || exit
 check "cargo fmt" cargo fmt --all -- --check -l
-# e2e and bed are named: cargo leaves them out of "all" since a plain `cargo test` must not run them.
 check "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 # Not among all targets, since a plain `cargo test` must not run them.
-check "clippy, tests of real clusters" cargo clippy --locked --workspace --test e2e --test bed -- -D warnings
+check "clippy, tests of real clusters" cargo clippy --locked --workspace --test e2e --test bed --test clients -- -D warnings
 check "dependencies (cargo deny)" dependencies
 check "charts" scripts/charts.sh
 check "shell scripts" shellcheck .ci/run scripts/*.sh

@@ -51,6 +51,10 @@ const TESTS: &[(&str, Test)] = &[
         "two_registrycaches_share_one_helper_per_node",
         pulls::two_registrycaches_share_one_helper_per_node,
     ),
+    (
+        "engine_changes_under_pulls_and_both_serve",
+        pulls::engine_changes_under_pulls,
+    ),
     ("status_reads_well_and_settles", life::status_reads_well_and_settles),
     (
         "bad_objects_are_refused_with_the_fix",

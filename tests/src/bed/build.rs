@@ -7,40 +7,19 @@ use anyhow::{Context, Result};
 
 use super::shell;
 
-/// Builds a program of the workspace, statically linked, and says where it is.
+/// Builds the static programs and says where this one is: `regcache-proxy`, `faulty-registry` and the like.
 ///
-/// glibc's static form, since it comes with every Debian; the target is named so that build scripts are left alone.
-pub fn static_program(package: &str, program: &str) -> Result<PathBuf> {
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+/// The same recipe as `make image`'s, so that whichever comes second finds everything built.
+pub fn static_program(program: &str) -> Result<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .context("workspace directory")?;
-    let directory = target_directory(workspace);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), |dir| workspace.join(dir));
+    let directory = target.join("static");
     println!("building {program}, statically linked");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args([
-        "build",
-        "--quiet",
-        "--profile",
-        "image",
-        "--target",
-        &target,
-        "-p",
-        package,
-        "--no-default-features",
-        "--bin",
-        program,
-    ]);
-    cargo
-        .current_dir(workspace)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .env("CARGO_TARGET_DIR", &directory);
-    shell::run(&mut cargo)?;
-    Ok(directory.join(target).join("image").join(program))
-}
-
-/// Beside cargo's own files, where `make image` builds too: other flags would make cargo build everything again.
-fn target_directory(workspace: &Path) -> PathBuf {
-    let base = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), |dir| workspace.join(dir));
-    base.join("static")
+    let mut script = Command::new(workspace.join("scripts/programs.sh"));
+    shell::run(script.arg("image").arg(&directory))?;
+    let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    Ok(directory.join(host).join("image").join(program))
 }

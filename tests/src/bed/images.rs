@@ -43,7 +43,7 @@ pub fn ensure() -> Result<Vec<PathBuf>> {
 
 /// Builds the faulty registry and makes its archive ([`FAULTY`]), for [`super::ClusterSpec::with_image`].
 pub fn faulty_archive() -> Result<PathBuf> {
-    let program = build::static_program("regcache-tests", "faulty-registry")?;
+    let program = build::static_program("faulty-registry")?;
     fs::create_dir_all(paths::images())?;
     ensure_archive(
         "faulty",

@@ -43,7 +43,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (
         "/spec/cache",
         "{\"engine\": \"Nginx\"}",
-        "supported values: \"Distribution\"",
+        "supported values: \"Builtin\", \"Distribution\"",
     ),
     ("/spec/nodes", "{\"mode\": \"Sometimes\"}", "supported values"),
     (
@@ -105,7 +105,7 @@ pub fn bad_spec_harms_nothing_else(suite: &mut Suite) -> Result<()> {
     ensure!(sites.contains("NotLocal") && sites.contains("nowhere"), "{sites}");
     suite.delete_cache("bad-class")?;
 
-    let cache = json!({"image": "images.test/no-such-image:1", "storage": {"size": "1Gi"}});
+    let cache = json!({"engine": "Builtin", "image": "images.test/no-such-image:1", "storage": {"size": "1Gi"}});
     suite.apply_cache(
         "bad-image",
         &["bad-image.test"],

@@ -102,7 +102,7 @@ fn no_failures(results: &[PullResult]) -> Result<()> {
 /// The RegistryCache whose caches misbehave, Ready, and `main` beside it.
 fn faulty_ready(suite: &mut Suite) -> Result<()> {
     suite.main_ready()?;
-    let cache = json!({"image": images::FAULTY, "storage": {"size": "1Gi"}});
+    let cache = json!({"engine": "Distribution", "image": images::FAULTY, "storage": {"size": "1Gi"}});
     suite.apply_cache("faulty", &HOSTS, &["region-1"], &json!({"cache": cache}))?;
     suite.wait_ready("faulty")?;
     HOSTS.iter().try_for_each(|host| suite.wait_published(host, &[1, 3]))

@@ -1,7 +1,7 @@
 //! Caches and operator that go away.
 
 use anyhow::{Result, ensure};
-use regcache_api::names::site;
+use regcache_api::names::shared_site;
 use regcache_tests::bed::wait::Look;
 use regcache_tests::bed::{PodRequest, wait_for};
 use rustix::process::Signal;
@@ -13,7 +13,7 @@ pub fn cache_killed_in_a_large_layer(suite: &mut Suite) -> Result<()> {
     suite.main_ready()?;
     let internet = suite.images()?;
     let image = suite.push(&[64 * KIB, 24 * MIB])?;
-    let cache = site("main", "region-1", "images.test");
+    let cache = shared_site("main", "region-1");
     let cache = suite.cache_pod(&cache)?;
     let home = suite
         .cluster
@@ -49,7 +49,7 @@ pub fn all_caches_gone(suite: &mut Suite) -> Result<()> {
     suite.healthy_seconds()?;
     // The operator would put them right.
     suite.without_operator(|suite| {
-        let sites = ["region-1", "region-2"].map(|region| site("main", region, "images.test"));
+        let sites = ["region-1", "region-2"].map(|region| shared_site("main", region));
         for site in &sites {
             suite.scale(SYSTEM, site, 0)?;
         }

@@ -116,8 +116,7 @@ impl Suite {
         self.wait_published("images.test", &NODES_WITH_MIRROR)
     }
 
-    /// Applies a RegistryCache of small caches of CNCF distribution, unless `more`, which is merged into its spec, names
-    /// another engine.
+    /// Applies a RegistryCache of small caches; `more` is merged into its spec.
     pub fn apply_cache(&self, name: &str, upstreams: &[&str], regions: &[&str], more: &Value) -> Result<()> {
         let mut spec = json!({
             "upstreams": upstreams.iter().map(|host| upstream(host)).collect::<Vec<_>>(),
@@ -128,9 +127,6 @@ impl Suite {
             for (key, value) in more {
                 spec.insert(key.clone(), value.clone());
             }
-        }
-        if spec["cache"]["engine"].is_null() {
-            spec["cache"]["engine"] = json!("Distribution");
         }
         let object = json!({
             "apiVersion": "regcache.dev/v1alpha1", "kind": "RegistryCache", "metadata": {"name": name}, "spec": spec,
@@ -213,11 +209,13 @@ impl Suite {
         })
     }
 
-    /// A counter of a cache (distribution's own metrics), summed over its labels.
-    pub fn cache_counter(&self, site: &str, metric: &str) -> Result<f64> {
+    /// A counter of a cache, summed over the label sets that contain `labels`.
+    pub fn cache_counter(&self, site: &str, metric: &str, labels: &str) -> Result<f64> {
         let address = self.cluster.pod_ip(SYSTEM, &self.cache_pod(site)?)?;
         let text = self.cluster.http_get(&format!("http://{address}:5001/metrics"))?;
-        let lines = text.lines().filter(|line| line.starts_with(metric));
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with(metric) && line.contains(labels));
         Ok(lines
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum())

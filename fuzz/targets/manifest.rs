@@ -1,0 +1,10 @@
+//! Manifests: any bytes give a bounded number of digests.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use regcache_proxy::manifests::Contents;
+
+fuzz_target!(|bytes: &[u8]| {
+    assert!(Contents::read(bytes).digests().count() <= bytes.len());
+});
