@@ -54,7 +54,7 @@ impl Metrics {
         };
         metrics.registry.register(&mut registry);
         metrics.fill.register(&mut registry);
-        metrics.upstream.register(&mut registry);
+        metrics.upstream.register(registry.sub_registry_with_prefix("regcache"));
         registry.register(
             "regcache_config_reloads",
             "Changes of the configuration by what became of them: applied, refused",

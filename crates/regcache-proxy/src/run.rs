@@ -15,6 +15,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use prometheus_client::registry::Registry as MetricRegistry;
 use regcache_runtime::admin::AdminState;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
@@ -32,6 +33,9 @@ use port::{Bound, Port};
 
 pub use port::PortError;
 pub use upstreams::UpstreamError;
+
+/// How long nobody need be sent here while the store is being opened.
+const OPENING: Duration = Duration::from_secs(10);
 
 /// The times of the program.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +105,7 @@ struct Parts {
 /// What health is asked of.
 struct Status {
     draining: Arc<AtomicBool>,
+    started: Instant,
     /// Why the configuration there is now is not in use.
     refused: Mutex<Option<String>>,
     store: Arc<Store>,
@@ -129,6 +134,7 @@ impl Proxy {
         let upstreams = Arc::new(ArcSwap::from_pointee(upstreams));
         let status = Arc::new(Status {
             draining: Arc::default(),
+            started: Instant::now(),
             refused: Mutex::default(),
             store: Arc::clone(&store),
             upstreams: Arc::clone(&upstreams),
@@ -205,6 +211,7 @@ impl Proxy {
             // Whoever keeps such a connection open waits for nothing.
             admin.leave();
         }
+        self.parts.store.close().await;
         Ok(())
     }
 
@@ -303,6 +310,10 @@ impl Status {
     fn ready(&self) -> Result<(), String> {
         if self.draining.load(Ordering::Relaxed) {
             return Err("shutting down".to_owned());
+        }
+        // A disk that hangs is no reason for ever: everything can be streamed through.
+        if self.store.is_opening() && self.started.elapsed() < OPENING {
+            return Err("waiting for the store".to_owned());
         }
         Ok(())
     }

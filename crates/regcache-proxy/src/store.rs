@@ -140,6 +140,11 @@ impl Store {
         self.inner.health.trouble()
     }
 
+    /// Whether it is not known yet what is here.
+    pub fn is_opening(&self) -> bool {
+        self.inner.health.is_opening()
+    }
+
     /// Another budget from now on (see [`Options::max_bytes`]).
     pub fn set_max_bytes(&self, max_bytes: Option<u64>) {
         self.inner.set_max_bytes(max_bytes);

@@ -57,7 +57,9 @@ fn it_serves_with_upstream_down_and_ends_in_order_on_sigterm() {
     .unwrap();
     let (main, admin) = addresses(&mut child);
     assert!(get(&main, "/v2/").starts_with("HTTP/1.1 200 "));
-    assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 200 "));
+    while !get(&admin, "/readyz").starts_with("HTTP/1.1 200 ") {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
     // Nobody reads its log any more, which must not matter.

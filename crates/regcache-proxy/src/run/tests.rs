@@ -71,12 +71,16 @@ impl Files {
         };
         let proxy = Proxy::start(source, loaded, times).await.unwrap();
         let shutdown = CancellationToken::new();
-        Running {
+        let running = Running {
             main: proxy.address(),
             admin: proxy.admin_address().unwrap(),
             task: tokio::spawn(proxy.run(shutdown.clone())),
             shutdown,
+        };
+        while get(running.admin, "/readyz").await.0 != 200 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        running
     }
 }
 
