@@ -135,8 +135,12 @@ fn answer(check: Result<(), String>, remarks: &[String]) -> (StatusCode, String)
         Ok(()) => (StatusCode::OK, "ok".to_owned()),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
     };
-    let lines = std::iter::once(&first).chain(remarks);
-    (status, lines.map(|line| format!("{line}\n")).collect())
+    let mut text = first + "\n";
+    for remark in remarks {
+        text.push_str(remark);
+        text.push('\n');
+    }
+    (status, text)
 }
 
 async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
