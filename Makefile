@@ -59,6 +59,16 @@ endif
 dockerfile: image-fast ## The Dockerfile's image of those programs, built with buildah (root)
 	@scripts/dockerfile.sh target/static/$(HOST)/image
 
+.PHONY: bench
+bench: PROFILE = image
+bench: tools ## The engine beside distribution and nginx, ten minutes: ARGS="--only hits --json FILE" PROFILE=image|release
+	@scripts/deps.sh nginx
+	$(call say,static programs (profile $(PROFILE)))
+	@scripts/programs.sh $(PROFILE)
+	$(call say,the benchmark)
+	@cargo run --quiet --locked --profile $(PROFILE) -p regcache-bench -- \
+	  --regcache target/static/$(HOST)/$(PROFILE)/regcache-proxy $(ARGS)
+
 .PHONY: image
 image: testbed ## The image as an OCI archive, without docker: IMAGE=name:tag PROFILE=release|image
 	$(call say,static programs (profile $(PROFILE)))

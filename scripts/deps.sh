@@ -29,6 +29,8 @@ need() {
     has "$1" || apt "$1" ;;
   containerd) # Debian's own, which is older than the test bed's
     [ -x /usr/bin/containerd ] || apt containerd ;;
+  nginx) # what `make bench` compares with; outside a user's PATH on Debian
+    has nginx || [ -x /usr/sbin/nginx ] || apt nginx ;;
   cargo-deny)
     has cargo-deny && return
     echo "==> building cargo-deny into $bed/bin (once; some minutes)"

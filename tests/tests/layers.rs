@@ -26,6 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["regcache-mirror", "regcache-transfer", "regcache-runtime"],
     ),
     ("regcache-proxy", &["regcache-transfer", "regcache-runtime"]),
+    ("regcache-bench", &[]),
     (
         "regcache-tests",
         &[
