@@ -1,14 +1,13 @@
 //! How long a start takes when much is stored.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use futures::stream::StreamExt;
 
 use super::{AMPLE, Bench};
 use crate::client::{self, Manner};
-use crate::image::Image;
-use crate::number::number;
+use crate::image::{Blob, Image};
 use crate::server::Kind;
 use crate::table::{Mark, Outcome, Row, Unit};
 use crate::upstream::{Link, Upstream};
@@ -30,6 +29,11 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         label: "from start to serving",
+        unit: Unit::Seconds,
+        mark: Mark::AtMost(2.0),
+    },
+    Row {
+        label: "from start to a blob from the store",
         unit: Unit::Seconds,
         mark: Mark::AtMost(2.0),
     },
@@ -64,16 +68,24 @@ pub async fn run(bench: &Bench, kind: Kind, out: &mut Outcome) -> Result<()> {
     out.set("blobs stored", f64::from(images * (LAYERS + 1)));
     out.set("time that storing them took", began.elapsed().as_secs_f64());
     server.kill();
-    out.set("from start to serving", server.run().await?.as_secs_f64());
-    out.set("memory after the start", server.peak_mib().unwrap_or_default());
-    upstream.reset();
+    let took = server.run().await?;
+    let since = Instant::now();
+    out.set("from start to serving", took.as_secs_f64());
     let image = Image::new("library/n0", 0, LAYERS as usize, 64);
-    let blob = image.blobs.last().context("an image without blobs")?;
-    client::answers(&server.target, &format!("/v2/library/n0/blobs/{}", blob.digest)).await?;
-    ensure!(
-        upstream.counts().blob_gets == 0,
-        "a stored blob was fetched again after the start ({} GETs)",
-        number(upstream.counts().blob_gets)
-    );
+    let path = |blob: &Blob| format!("/v2/library/n0/blobs/{}", blob.digest);
+    // A server may fetch while its store is not open yet: another blob each time, until one costs upstream nothing.
+    for blob in &image.blobs {
+        upstream.reset();
+        client::answers(&server.target, &path(blob)).await?;
+        if upstream.counts().blob_gets == 0 {
+            out.set(
+                "from start to a blob from the store",
+                (took + since.elapsed()).as_secs_f64(),
+            );
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    out.set("memory after the start", server.peak_mib().unwrap_or_default());
     Ok(())
 }
