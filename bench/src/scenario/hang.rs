@@ -15,6 +15,9 @@ use crate::upstream::{Link, Upstream};
 /// How long one waits for the servers to be well again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Questions without an answer, at most.
+const OUTSTANDING: usize = 100;
+
 /// What is measured.
 pub const ROWS: &[Row] = &[
     Row {
@@ -64,14 +67,14 @@ pub async fn run(bench: &Bench, kind: Kind, out: &mut Outcome) -> Result<()> {
     Ok(())
 }
 
-/// Asks for the tag every 100 ms, without waiting for the answers to earlier questions, until one is the new digest.
+/// Asks for the tag every 20 ms, without waiting for the answers to earlier questions, until one is the new digest.
 async fn well_again(server: &Server, moved: &Image) -> Option<Duration> {
     let began = Instant::now();
-    let mut next = tokio::time::interval(Duration::from_millis(100));
+    let mut next = tokio::time::interval(Duration::from_millis(20));
     let mut asked = FuturesUnordered::new();
     while began.elapsed() < PATIENCE {
         tokio::select! {
-            _ = next.tick() => asked.push(client::resolve(&server.target, &moved.repository, &moved.tag)),
+            _ = next.tick(), if asked.len() < OUTSTANDING => asked.push(client::resolve(&server.target, &moved.repository, &moved.tag)),
             Some(answer) = asked.next() => {
                 if answer.is_ok_and(|digest| digest == *moved.manifest.digest) {
                     return Some(began.elapsed());
