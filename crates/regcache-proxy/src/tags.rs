@@ -1,10 +1,11 @@
 //! Which manifest a tag is: from memory, from upstream, or from memory because upstream does not answer.
 //!
-//! The pipeline: `policy` (what to do, pure) -> one shared HEAD for all who ask for the same tag with the same `Accept`
-//! -> the manifest behind it, stored or fetched. A fact is written only when its manifest is there, so that what is
+//! The pipeline: `policy` (what to do, pure) -> `check`, one shared HEAD for all who ask for the same tag with the same
+//! `Accept`, no oftener than `pace` allows -> the manifest behind it, stored or fetched. A fact is written only when its manifest is there, so that what is
 //! remembered of a tag can be served.
 
 mod check;
+mod pace;
 mod policy;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use crate::names::{Repository, Tag};
 use crate::store::{Store, TagFact};
 use crate::upstream::{Error, Upstream};
 use check::{Check, Checked};
+use pace::Pace;
 use policy::{AGAIN, Condition, Step, decide};
 
 /// How many tags may be asked about at once.
@@ -59,6 +61,7 @@ pub struct Tags {
     store: Arc<Store>,
     manifests: Arc<Manifests>,
     checks: Arc<Flights<Asked, Result<Checked, Error>>>,
+    pace: Pace<Asked>,
     /// When each silent upstream was last asked behind an answer.
     behind: Mutex<HashMap<Arc<str>, Instant>>,
 }
@@ -70,6 +73,7 @@ impl Tags {
             store,
             manifests,
             checks: Flights::new(MOST, negative),
+            pace: Pace::new(MOST),
             behind: Mutex::default(),
         }
     }
@@ -161,6 +165,7 @@ impl Tags {
             manifests: self.manifests.clone(),
             upstream: upstream.clone(),
             asked: asked.clone(),
+            not_before: self.pace.next(asked),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
 use super::Asked;
@@ -26,13 +26,21 @@ pub(super) struct Check {
     pub(super) manifests: Arc<Manifests>,
     pub(super) upstream: Arc<Upstream>,
     pub(super) asked: Asked,
+    /// When it is to be sent.
+    pub(super) not_before: Instant,
 }
 
 impl Check {
     /// Asks, and remembers the answer.
     pub(super) async fn run(self) -> Result<Checked, Error> {
+        let deadline = Instant::now() + WITHIN;
+        sleep_until(self.not_before).await;
         let checked_at = Timestamp::now();
-        let outcome = timeout(WITHIN, self.ask()).await.unwrap_or(Err(Error::TimedOut));
+        let asked = timeout_at(deadline, self.ask()).await;
+        let outcome = asked.unwrap_or(Err(Error::TimedOut));
+        // An earlier question that took its time has nothing to say any more once a later one was answered. A time in
+        // the future is no later question, but a clock that was set back.
+        let later = |known: &TagFact| known.checked_at > checked_at && known.checked_at <= Timestamp::now();
         let Asked {
             host,
             repository,
@@ -52,15 +60,17 @@ impl Check {
                 if known.as_ref().is_some_and(|known| known.digest != fact.digest) {
                     info!(upstream = %host, %repository, %tag, digest = %fact.digest, "tag has moved");
                 }
-                // An earlier question that took its time has nothing to say any more. A time in the future is no later
-                // question, but a clock that was set back.
-                let later = |known: TagFact| known.checked_at > checked_at && known.checked_at <= Timestamp::now();
-                if !known.is_some_and(later) {
+                if !known.as_ref().is_some_and(later) {
                     self.store.put_tag(host, repository, tag, accept.as_str(), fact).await;
                 }
             }
             // For this `Accept` only: registries answer 404, too, when a tag is nothing that the client takes.
-            Err(Error::NotFound) => self.store.remove_tag(host, repository, tag, accept.as_str()).await,
+            Err(Error::NotFound) => {
+                let known = self.store.tag(host, repository, tag, accept.as_str()).await;
+                if known.is_some_and(|known| !later(&known)) {
+                    self.store.remove_tag(host, repository, tag, accept.as_str()).await;
+                }
+            }
             Err(error) => warn!(upstream = %host, %repository, %tag, %error, "tag cannot be checked"),
         }
         outcome

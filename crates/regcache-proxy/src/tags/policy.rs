@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::pace::APART;
 use crate::manifests::WITHIN;
 
 /// How long a client with a stale answer at hand waits for upstream.
@@ -11,6 +12,9 @@ pub const WITH_STALE: Duration = Duration::from_secs(2);
 /// While upstream is silent, one question about a tag is sent behind the answers in each such time, to find out soon
 /// that upstream is well again.
 pub const AGAIN: Duration = Duration::from_millis(900);
+/// An upstream that is silent for so long is not waited for by others: the first one has waited for [`WITH_STALE`], and
+/// its question may have been held back for a moment.
+const SILENT: Duration = WITH_STALE.saturating_sub(APART);
 
 /// For how long what is known of a tag may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +72,7 @@ pub fn decide(checked: Option<Timestamp>, now: Timestamp, policy: TagPolicy, ups
     match (stale, upstream.resting) {
         (true, Some(_)) => Step::ServeStale { ask: false },
         (false, Some(after)) => Step::Refuse { after },
-        (true, None) if upstream.silent >= Some(WITH_STALE) => Step::ServeStale { ask: true },
+        (true, None) if upstream.silent >= Some(SILENT) => Step::ServeStale { ask: true },
         (stale, None) => Step::Ask {
             within: if stale { WITH_STALE } else { WITHIN },
             stale,
@@ -122,8 +126,8 @@ mod tests {
     #[case::upstream_rests(Some(60), RESTS, STALE)]
     #[case::upstream_rests_and_it_is_too_old(Some(3601), RESTS, REFUSE)]
     #[case::upstream_rests_and_nothing_is_known(None, RESTS, REFUSE)]
-    #[case::upstream_takes_a_moment(Some(60), silent(1999), ASK_WITH_STALE)]
-    #[case::upstream_is_silent(Some(60), silent(2000), BEHIND)]
+    #[case::upstream_takes_a_moment(Some(60), silent(1749), ASK_WITH_STALE)]
+    #[case::upstream_is_silent(Some(60), silent(1750), BEHIND)]
     #[case::upstream_is_silent_and_nothing_is_known(None, silent(2000), ASK)]
     #[case::the_clock_was_set_back(Some(-60), WELL, ASK_WITH_STALE)]
     fn age_and_upstream_decide(#[case] age: Option<i64>, #[case] upstream: Condition, #[case] step: Step) {

@@ -58,6 +58,51 @@ async fn a_tag_that_moves_is_followed() {
 }
 
 #[tokio::test]
+async fn a_herd_that_comes_bit_by_bit_costs_four_questions_a_second() {
+    let rig = Rig::new().await;
+    let digest = rig.upstream.image("library/a", "1", &[b"layer"]).to_string();
+    rig.get(PATH).await;
+    let before = rig.upstream.seen().len();
+    let begin = Instant::now();
+    let one = |number| {
+        let rig = &rig;
+        async move {
+            sleep(Duration::from_millis(20) * number).await;
+            rig.get(PATH).await
+        }
+    };
+    let answers = join_all((0..50).map(one)).await;
+    assert!(answers.iter().all(|answer| answer.digest() == digest));
+    let asked = rig.upstream.seen().len() - before;
+    // However long this machine took over it.
+    let allowed = 1 + usize::try_from(begin.elapsed().as_millis() / 250).unwrap();
+    assert!((2..=allowed).contains(&asked), "{asked} of {allowed}");
+}
+
+#[tokio::test]
+async fn nobody_gets_what_a_tag_was_before_they_asked() {
+    let rig = Rig::new().await;
+    let others = async {
+        loop {
+            rig.get(PATH).await;
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let mine = async {
+        for number in 0..8_u8 {
+            let digest = rig.upstream.image("library/a", "1", &[&[number]]).to_string();
+            // What is on its way is from before: the next one is ours.
+            sleep(Duration::from_millis(150)).await;
+            assert_eq!(rig.get(PATH).await.digest(), digest, "{number}");
+        }
+    };
+    tokio::select! {
+        () = others => {}
+        () = mine => {}
+    }
+}
+
+#[tokio::test]
 async fn upstream_that_hangs_costs_the_first_client_two_seconds_and_the_next_nothing() {
     let rig = Rig::new().await;
     let old = rig.upstream.image("library/a", "1", &[b"old"]).to_string();
