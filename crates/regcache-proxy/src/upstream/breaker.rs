@@ -83,6 +83,8 @@ impl Breaker {
             next: 0,
             heard: None,
         };
+        // One with other settings, that this takes the place of, may have ended while it rested.
+        meter.resting(false);
         Arc::new(Self {
             state: Mutex::new(state),
             meter,
@@ -123,11 +125,16 @@ impl Breaker {
         state.reach.remaining(now).max(state.manifests.remaining(now))
     }
 
-    /// How long nothing was heard while somebody waits.
+    /// How long nothing was heard while somebody waits. Who began to wait before somebody else was answered is no
+    /// sign: that connection hangs, or that image, and not upstream. One that failed counts as silent beyond its rest,
+    /// as long as it is probed and was not found well.
     pub(crate) fn silent(&self) -> Option<Duration> {
         let state = self.state();
-        let oldest = state.waiting.values().min().copied()?;
-        Some(state.heard.map_or(oldest, |heard| heard.max(oldest)).elapsed())
+        if state.probing && state.reach.begun() {
+            return Some(SILENCE);
+        }
+        let counts = |since: &&Instant| state.heard.is_none_or(|heard| **since >= heard);
+        state.waiting.values().filter(counts).min().map(Instant::elapsed)
     }
 
     /// Upstream does not work: it rests, and is probed.
@@ -173,6 +180,10 @@ impl Attempt {
         let breaker = self.breaker.clone();
         let mut state = breaker.state();
         state.heard = Some(now);
+        // Whatever it waits for from now on, it does so from now on.
+        if let Some(since) = state.waiting.get_mut(&self.id) {
+            *since = now;
+        }
         match status.as_u16() {
             429 => {
                 if state.limit(self.subject).begin(now, retry_after) {

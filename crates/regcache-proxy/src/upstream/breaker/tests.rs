@@ -101,7 +101,7 @@ async fn an_answer_to_anybody_breaks_the_silence() {
     let mut other = patient.breaker.enter(Subject::Blobs, true).unwrap();
     other.heard(StatusCode::OK, None);
     other.over();
-    assert_eq!(patient.breaker.silent(), Some(Duration::ZERO));
+    assert_eq!(patient.breaker.silent(), None);
     drop(waiting);
     assert_eq!(patient.breaker.resting(), None, "a slow answer is not a dead upstream");
     assert_eq!(patient.breaker.silent(), None);
@@ -131,4 +131,62 @@ async fn a_second_limit_in_a_row_is_twice_as_long_when_upstream_names_no_time() 
         advance(Duration::from_secs(expected)).await;
     }
     assert_eq!(patient.probes.load(Ordering::SeqCst), 0, "no probe could tell");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_waits_in_vain_is_no_sign_of_silence_when_others_are_answered() {
+    let breaker = patient().breaker;
+    let stuck = breaker.enter(Subject::Manifests, true).unwrap();
+    advance(SILENCE).await;
+    assert_eq!(breaker.silent(), Some(SILENCE));
+    breaker
+        .enter(Subject::Manifests, true)
+        .unwrap()
+        .heard(StatusCode::OK, None);
+    advance(SILENCE * 2).await;
+    assert_eq!(breaker.silent(), None);
+    let _second = breaker.enter(Subject::Manifests, true).unwrap();
+    advance(SILENCE).await;
+    assert_eq!(breaker.silent(), Some(SILENCE), "those who came after that count");
+    drop(stuck);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_after_the_challenge_is_silence() {
+    let breaker = patient().breaker;
+    let mut attempt = breaker.enter(Subject::Manifests, true).unwrap();
+    advance(MILLISECOND).await;
+    attempt.heard(StatusCode::UNAUTHORIZED, None);
+    advance(SILENCE).await;
+    assert_eq!(breaker.silent(), Some(SILENCE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_with_something_at_hand_waits_for_the_try_after_a_rest() {
+    let patient = patient();
+    let breaker = &patient.breaker;
+    breaker.enter(Subject::Manifests, true).unwrap().failed(&unreachable());
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!((breaker.resting(), breaker.silent()), (None, Some(SILENCE)));
+    patient.well.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(501)).await;
+    assert_eq!(breaker.silent(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_is_configured_anew_does_not_count_as_resting() {
+    let metrics = crate::upstream::UpstreamMetrics::default();
+    let new = || {
+        let probe = || std::future::pending().boxed();
+        Breaker::new(metrics.meter(&"a.io".into()), Box::new(probe), Box::new(|| ()))
+    };
+    let old = new();
+    old.enter(Subject::Manifests, true).unwrap().failed(&unreachable());
+    drop(old);
+    new();
+    let mut registry = prometheus_client::registry::Registry::default();
+    metrics.register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    assert!(text.contains("upstream_resting{upstream=\"a.io\"} 0"), "{text}");
 }
