@@ -15,9 +15,9 @@ async fn ask(address: SocketAddr, request: &str, headers: &HeaderMap, body: &str
         body.len()
     );
     for (name, value) in headers {
-        text += &format!("{name}: {}\r\n", value.to_str().unwrap());
+        text.extend([name.as_str(), ": ", value.to_str().unwrap(), "\r\n"]);
     }
-    text += &format!("\r\n{body}");
+    text.extend(["\r\n", body]);
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut answer = Vec::new();

@@ -25,7 +25,9 @@ use super::{Service, Shared};
 /// Streams of one HTTP/2 connection: more than containerd or a node's helper open.
 const STREAMS: u32 = 256;
 /// What one HTTP/2 stream may hold of its answer, bytes.
-const STREAM_BUFFER: usize = 64 * 1024;
+const STREAM_BUFFER: usize = 32 * 1024;
+/// What TLS may hold of what has been encrypted, bytes: two records' worth for each write to the socket.
+const TLS_BUFFER: usize = 32 * 1024;
 /// How often an HTTP/2 client is asked whether it is there.
 const PING: Duration = Duration::from_secs(30);
 
@@ -36,7 +38,11 @@ pub(super) async fn run<S: Service>(tcp: TcpStream, shared: &Arc<Shared<S>>) {
     };
     let handshake = TlsAcceptor::from(config).accept(tcp).into_fallible();
     let tls = match timeout(shared.limits.handshake, handshake).await {
-        Ok(Ok(tls)) => Box::new(tls),
+        Ok(Ok(mut tls)) => {
+            // What is encrypted and not taken yet by a slow client.
+            tls.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
+            Box::new(tls)
+        }
         Ok(Err((error, tcp))) => {
             shared.metrics.connection("handshake");
             debug!(%error, "a client failed the TLS handshake");
