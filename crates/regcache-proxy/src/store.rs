@@ -189,6 +189,11 @@ impl Store {
             .is_some_and(|entry| entry.verified)
     }
 
+    /// How many bytes the blob was to have of which an earlier fill left a part for the next [`Self::begin`].
+    pub fn left(&self, digest: &Digest) -> Option<u64> {
+        lock(&self.inner.catalogue).left(&Key::from(digest))
+    }
+
     /// Starts a blob of `total` bytes, for which room is made; takes up what an earlier fill left
     /// ([`Partial::len`] says how much). One at a time for each digest.
     pub async fn begin(&self, digest: &Digest, total: u64) -> Result<Partial, NotStored> {

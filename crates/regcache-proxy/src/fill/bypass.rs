@@ -1,7 +1,7 @@
 //! One client's own fetch, for what a fill does not have: streamed, not stored, taken only as fast as it is read.
 //!
-//! It holds a turn at the upstream like a fill does, and while a blob is being filled also one of the few places
-//! beside that fill ([`FillLimits::aside`]).
+//! As long as its client reads it holds a turn at the upstream like a fill does, and while a blob is being filled also
+//! one of the few places beside that fill ([`FillLimits::aside`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::answer::NoBlob;
+use super::lease::Lease;
 use super::limits::FillLimits;
 use super::origin::Origin;
 use super::resting::{Key, Resting};
@@ -32,8 +33,7 @@ pub(super) struct Client {
 pub(super) struct Own {
     body: Body,
     verify: Option<Box<Verify>>,
-    _turn: Box<dyn Send>,
-    _place: Option<OwnedSemaphorePermit>,
+    lease: Lease,
 }
 
 /// A fetch that has begun, and what it is about to give.
@@ -96,8 +96,8 @@ impl Client {
             own: Own {
                 body: transfer.body,
                 verify: None,
-                _turn: turn,
-                _place: place,
+                // A place beside a fill is for those who read, as well.
+                lease: Lease::new(Box::new((turn, place)), self.limits.stall),
             },
         })
     }
@@ -132,6 +132,13 @@ impl Client {
 impl Own {
     /// The next bytes, never none.
     pub(super) async fn next(&mut self) -> Result<Bytes, ShortEnd> {
+        self.lease.asked();
+        let next = self.read().await;
+        self.lease.answered();
+        next
+    }
+
+    async fn read(&mut self) -> Result<Bytes, ShortEnd> {
         loop {
             let Some(Ok(chunk)) = self.body.next().await else {
                 return Err(ShortEnd);

@@ -14,6 +14,8 @@ use crate::store::{Blob, NotStored, Partial, Store};
 pub(super) trait Keep: Send + Sync + 'static {
     /// The blob, when it is there whole. Counts as a use.
     fn blob<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Option<Blob>>;
+    /// How long the blob is to become of which an earlier fill left a part.
+    fn left(&self, digest: &Digest) -> Option<u64>;
     /// Makes room for a blob of `total` bytes, and takes up what an earlier fill left of it.
     fn begin<'a>(&'a self, digest: &'a Digest, total: u64) -> BoxFuture<'a, Result<Box<dyn Growing>, NotStored>>;
 }
@@ -37,6 +39,10 @@ pub(super) trait Growing: Send {
 impl Keep for Arc<Store> {
     fn blob<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Option<Blob>> {
         Store::blob(self, digest).boxed()
+    }
+
+    fn left(&self, digest: &Digest) -> Option<u64> {
+        Store::left(self, digest)
     }
 
     fn begin<'a>(&'a self, digest: &'a Digest, total: u64) -> BoxFuture<'a, Result<Box<dyn Growing>, NotStored>> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -56,6 +57,11 @@ impl One {
 
     pub(super) fn is_failing(&self) -> bool {
         matches!(*self.state.borrow(), State::Failing)
+    }
+
+    /// Whether the size is known, and nothing has come for so long.
+    pub(super) fn is_stuck(&self, time: Duration) -> bool {
+        matches!(&*self.state.borrow(), State::Growing(growth) if growth.moved.elapsed() >= time)
     }
 
     /// A client was given an answer.

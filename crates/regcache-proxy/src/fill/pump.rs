@@ -1,7 +1,7 @@
 //! From a body into the file: many small chunks become few writes, and what comes meanwhile waits for the next one.
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use regcache_transfer::Body;
 use tokio::time::{Instant, timeout_at};
 
@@ -43,6 +43,10 @@ pub(super) async fn pump(
     // The first bytes are published at once.
     let mut linger = Instant::now();
     loop {
+        // Also while bytes come faster than they can be written, when there is never anything to wait for.
+        if (&mut stopped).now_or_never().is_some() {
+            return Ok(());
+        }
         if next.chunks.is_empty() && !next.ended {
             tokio::select! {
                 biased;

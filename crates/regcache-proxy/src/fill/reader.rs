@@ -109,7 +109,12 @@ impl Reader {
         let patience = self.client.limits.gap.saturating_sub(self.waited);
         let deadline = begun + patience;
         let Ok(piece) = timeout_at(deadline, self.next(deadline)).await else {
-            return Err(self.client.end_short());
+            // A fill that moves and is not here yet says nothing about the blob.
+            return Err(if self.is_ahead() {
+                ShortEnd
+            } else {
+                self.client.end_short()
+            });
         };
         let piece = piece?;
         let waited = begun.elapsed();
@@ -148,11 +153,24 @@ impl Reader {
                 Step::End if self.own.is_none() => return Err(ShortEnd),
                 Step::End => {}
             }
-            if let Some(own) = &mut self.own {
-                let chunk = own.next().await.map_err(|_| self.client.end_short())?;
-                return Ok(Piece::Bytes(chunk));
+            let Some(own) = &mut self.own else { continue };
+            match own.next().await {
+                Ok(chunk) => return Ok(Piece::Bytes(chunk)),
+                // What the fill brings is as good for a part, and whether it does has nothing to do with this.
+                Err(ShortEnd) if !self.whole && self.state.is_some() => self.own = None,
+                Err(ShortEnd) => return Err(self.client.end_short()),
             }
         }
+    }
+
+    /// Whether the fill moves, and has not come so far yet.
+    fn is_ahead(&self) -> bool {
+        let stall = self.client.limits.stall;
+        let behind = |state: &State| {
+            matches!(state, State::Growing(growth)
+                if growth.published < self.at && growth.moved.elapsed() < stall)
+        };
+        self.state.as_ref().is_some_and(|state| behind(&state.borrow()))
     }
 
     fn step(&mut self) -> Step {

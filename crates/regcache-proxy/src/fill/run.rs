@@ -22,6 +22,15 @@ use crate::store::{Blob, NotStored};
 /// The shortest time between two rounds, however often a blob is asked for.
 const SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
 
+/// The waits for a digest that somebody else is at. All of them together are well below a client's patience.
+const BUSY: [Duration; 5] = [
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+];
+
 /// What one round came to.
 enum Round {
     /// All bytes are there.
@@ -88,6 +97,7 @@ impl Fill<'_> {
             self.one.publish(State::Whole { generation, stored });
             return Some(Outcome::Found);
         }
+        self.take_up().await;
         let limits = &self.shared.limits;
         let mut backoff = limits.backoff;
         let mut moved = Instant::now();
@@ -144,6 +154,9 @@ impl Fill<'_> {
     async fn round(&mut self) -> Round {
         let limits = &self.shared.limits;
         loop {
+            if self.writing.as_ref().is_some_and(Writing::is_full) {
+                return Round::Full;
+            }
             let at = self.writing.as_ref().map_or(0, Writing::at);
             let heard = Arc::new(Heard::new(self.one.key.clone()));
             let ask = Ask {
@@ -158,12 +171,19 @@ impl Fill<'_> {
             let Ok(mut transfer) = transfer else {
                 let round = heard.round();
                 self.resumed(round.left.saturating_sub(1));
-                return Round::Short(round.verdict());
+                let verdict = round.verdict();
+                if verdict == Verdict::Final(Outcome::WrongSize) && self.put_back().await {
+                    continue;
+                }
+                return Round::Short(verdict);
             };
             let mut writing = match self.writing.take() {
                 Some(writing) if writing.total == transfer.total => writing,
                 Some(writing) => {
                     self.writing = Some(writing);
+                    if self.put_back().await {
+                        continue;
+                    }
                     return Round::Short(Verdict::Final(Outcome::WrongSize));
                 }
                 None => {
@@ -172,11 +192,7 @@ impl Fill<'_> {
                         Err(round) => return round,
                     };
                     if writing.found > 0 {
-                        let full = writing.is_full();
                         self.writing = Some(writing);
-                        if full {
-                            return Round::Full;
-                        }
                         // From where an earlier fill stood, not from the beginning.
                         continue;
                     }
@@ -211,10 +227,49 @@ impl Fill<'_> {
         }
     }
 
+    /// Takes up what an earlier fill left before upstream is asked, so that it is asked for the rest only. Nobody is told
+    /// of it before upstream has said that it goes on from there.
+    async fn take_up(&mut self) {
+        let digest = self.one.key.digest;
+        let Some(total) = self.shared.keep.left(&digest) else {
+            return;
+        };
+        if let Ok(growing) = self.shared.keep.begin(&digest, total).await {
+            let writing = Writing::new(growing, (total, self.generation), digest, &self.shared.limits);
+            if writing.found > 0 {
+                self.one.set_writes();
+                self.writing = Some(writing);
+            }
+        }
+    }
+
+    /// Forgets what an earlier fill left when nobody has been told of it: it was to become another size than upstream
+    /// says now. `false`: there is nothing such.
+    async fn put_back(&mut self) -> bool {
+        if self.one.total().is_some() {
+            return false;
+        }
+        let Some(writing) = self.writing.take() else {
+            return false;
+        };
+        writing.growing.discard().await;
+        true
+    }
+
     /// The size is known: makes a place for the bytes, and tells the readers what an earlier fill left.
     async fn begin(&mut self, total: u64) -> Result<Writing, Round> {
         let digest = self.one.key.digest;
-        match self.shared.keep.begin(&digest, total).await {
+        let mut begun = self.shared.keep.begin(&digest, total).await;
+        // An old file of this digest is just being removed, or a manifest written: a moment is better than an upstream
+        // that is asked by each client.
+        for pause in BUSY {
+            if !matches!(begun, Err(NotStored::Busy)) || self.shared.elsewhere(&self.one.key).is_some() {
+                break;
+            }
+            sleep(pause).await;
+            begun = self.shared.keep.begin(&digest, total).await;
+        }
+        match begun {
             Ok(growing) => {
                 let mut writing = Writing::new(growing, (total, self.generation), digest, &self.shared.limits);
                 let growth = writing.growth();

@@ -32,7 +32,14 @@ pub(super) async fn from_fill(
     let mut state = one.follow();
     let span = range.unwrap_or_default();
     let found = timeout_at(deadline, find(&client, one, &mut state, span)).await;
-    let answer = match found.map_err(|_| NoBlob::Unavailable)? {
+    let Ok(found) = found else {
+        // Nothing came for as long as a reader would have been kept waiting: the next one is not.
+        if one.is_stuck(client.limits.gap) {
+            client.rest();
+        }
+        return Err(NoBlob::Unavailable);
+    };
+    let answer = match found {
         Found::Own(begun) => from_own(client, Some(state), range, begun?)?,
         Found::Fill(Reached::Growing(total)) => {
             let (start, end) = clip(range, total)?;

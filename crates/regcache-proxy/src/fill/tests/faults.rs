@@ -226,14 +226,37 @@ async fn a_fill_that_waits_for_its_next_round_leaves_its_turn_to_others() {
 #[tokio::test(start_paused = true)]
 async fn what_an_earlier_process_left_is_not_fetched_again() {
     let bench = Bench::new(5000, [vec![Act::good()]]);
-    bench.shelf.leave(&bench.digest, &bench.blob[..2000]);
+    bench.shelf.leave(&bench.digest, &bench.blob[..2000], 5000);
     assert!(bench.get(None).await.unwrap().is(&bench.blob));
-    assert_eq!(bench.asked(), [[0, 2000]]);
+    assert_eq!(bench.asked(), [[2000]]);
     assert!(bench.site.scripts[0].taken() < 3200);
     let whole = Bench::new(5000, [vec![Act::good()]]);
-    whole.shelf.leave(&whole.digest, &whole.blob);
+    whole.shelf.leave(&whole.digest, &whole.blob, 5000);
     assert!(whole.get(None).await.unwrap().is(&whole.blob));
     whole.ended("stored").await;
+    assert_eq!(whole.asked(), [[0_u64; 0]], "nothing was missing");
+}
+
+#[rstest]
+#[case(2000, 3000)]
+#[case(5500, 6000)]
+#[case(4000, 9000)]
+#[tokio::test(start_paused = true)]
+async fn what_was_to_become_another_size_is_put_away_unseen(#[case] left: usize, #[case] total: usize) {
+    let bench = Bench::new(5000, [vec![Act::good()]]);
+    bench.shelf.leave(&bench.digest, &vec![7; left], total);
+    assert!(bench.get(None).await.unwrap().is(&bench.blob));
+    bench.ended("stored").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_blob_that_stalls_keeps_only_its_first_client_waiting() {
+    let bench = Bench::new(900, [vec![Act::faulty(Fault::Stall(500)), never()]]);
+    let begun = Instant::now();
+    assert_eq!(bench.get(None).await.unwrap_err(), NoBlob::Unavailable);
+    assert_eq!(begun.elapsed().as_secs(), 4);
+    assert_eq!(bench.get(None).await.unwrap_err(), NoBlob::Unavailable);
+    assert_eq!(begun.elapsed().as_secs(), 4, "the next one is sent on at once");
 }
 
 #[rstest]
@@ -245,15 +268,15 @@ async fn wrong_bytes_of_an_earlier_process_are_given_up_for_one_new_beginning(
     #[case] size: usize,
     #[case] left: usize,
 ) {
-    let bench = Bench::new(size, [vec![Act::good()]]);
+    let bench = Bench::new(size, [vec![slowly(Act::good())]]);
     let mut wrong = bench.blob[..left].to_vec();
     wrong[7] ^= 1;
-    bench.shelf.leave(&bench.digest, &wrong);
+    bench.shelf.leave(&bench.digest, &wrong, size);
     let seen = bench.get(None).await.unwrap();
-    if size == 900 {
-        assert!(seen.is(&bench.blob), "nothing wrong was seen of it");
-    } else {
+    if left == 2000 {
         assert!(seen.end.is_err() && seen.bytes.len() <= 4900);
+    } else {
+        assert!(seen.is(&bench.blob), "nothing wrong was seen of it");
     }
     bench.ended("stored").await;
     assert_eq!(bench.shelf.discarded.load(Ordering::Relaxed), 1);
@@ -262,9 +285,9 @@ async fn wrong_bytes_of_an_earlier_process_are_given_up_for_one_new_beginning(
 
 #[tokio::test(start_paused = true)]
 async fn upstream_is_given_no_third_chance() {
-    let bench = Bench::new(5000, [vec![Act::faulty(Fault::Corrupt(3000))]]);
-    bench.shelf.leave(&bench.digest, &bench.blob[..2000]);
+    let bench = Bench::new(5000, [vec![slowly(Act::faulty(Fault::Corrupt(3000)))]]);
+    bench.shelf.leave(&bench.digest, &bench.blob[..2000], 5000);
     assert!(bench.get(None).await.unwrap().end.is_err());
     bench.ended("wrong_digest").await;
-    assert_eq!(bench.asked(), [[0, 2000, 0]]);
+    assert_eq!(bench.asked(), [[2000, 0]]);
 }

@@ -149,7 +149,7 @@ proptest! {
                 if let (Some(byte), false) = (there.first_mut(), right) {
                     *byte ^= 1;
                 }
-                bench.shelf.leave(&bench.digest, &there);
+                bench.shelf.leave(&bench.digest, &there, bench.blob.len());
             }
             let visits = case.visits.iter().map(|one| visit(&bench, *one));
             for (range, start, seen) in futures::future::join_all(visits).await {

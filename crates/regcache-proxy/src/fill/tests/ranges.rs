@@ -7,7 +7,7 @@ use regcache_transfer::Span;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::bench::{Bench, bytes_of, from};
-use super::script::Act;
+use super::script::{Act, Fault, Headers};
 use crate::fill::{How, NoBlob};
 
 #[expect(clippy::unnecessary_wraps, reason = "as it is asked for")]
@@ -170,4 +170,43 @@ async fn an_own_fetch_ends_when_the_fill_has_caught_up() {
         .unwrap();
     assert_eq!(bytes_of(&rest), bench.blob[40_010..]);
     assert_eq!(bench.site.turns.available_permits(), 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_whose_own_fetch_fails_goes_on_with_the_fill_and_keeps_nobody_else_away() {
+    let (open, act) = Act::gated();
+    let broken = Act::faulty(Fault::Break(4200));
+    let bench = Bench::new(5000, [vec![act, broken, Act::answering(Headers::Unreachable)]]);
+    open.send_replace(1000);
+    let whole = bench.client(None);
+    sleep(Duration::from_millis(100)).await;
+    let part = bench.client(from(4000));
+    for filled in 1..=5 {
+        sleep(Duration::from_secs(1)).await;
+        open.send_replace(1000 + 100 * filled);
+    }
+    // The part's client could not wait any longer; the blob is none the worse for it.
+    let seen = part.await.unwrap().unwrap();
+    assert!(seen.end.is_err() && seen.bytes == bench.blob[4000..4200]);
+    let second = bench.client(None);
+    sleep(Duration::from_millis(100)).await;
+    open.send_replace(5000);
+    for client in [whole, second] {
+        assert!(client.await.unwrap().unwrap().is(&bench.blob));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_whose_own_fetch_fails_is_finished_by_the_fill() {
+    let (open, act) = Act::gated();
+    let broken = Act::faulty(Fault::Break(4200));
+    let bench = Bench::new(5000, [vec![act, broken, Act::answering(Headers::Unreachable)]]);
+    open.send_replace(1000);
+    let whole = bench.client(None);
+    sleep(Duration::from_millis(100)).await;
+    let part = bench.client(from(4000));
+    sleep(Duration::from_secs(1)).await;
+    open.send_replace(5000);
+    assert!(part.await.unwrap().unwrap().is(&bench.blob[4000..]));
+    assert!(whole.await.unwrap().unwrap().is(&bench.blob));
 }

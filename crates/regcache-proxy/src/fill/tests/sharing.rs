@@ -1,5 +1,6 @@
 //! One fetch, many clients: what it costs, and that none of them holds up another.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -232,4 +233,19 @@ async fn no_wake_up_is_lost_between_threads() {
         }
         assert_eq!(bench.asked(), [[0]]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_is_heard_while_bytes_come_faster_than_they_are_written() {
+    let act = Act {
+        chunk: 64 * 1024,
+        ..Act::good()
+    };
+    let bench = Bench::new(8 << 20, [vec![act]]);
+    bench.shelf.pace.store(100, Ordering::Relaxed);
+    let answer = bench.open(None).await.unwrap();
+    let begun = Instant::now();
+    bench.fills.shutdown(Duration::ZERO).await;
+    assert!(begun.elapsed() <= Duration::from_millis(200), "{:?}", begun.elapsed());
+    assert!(read(answer, Duration::ZERO, Duration::ZERO).await.end.is_err());
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -26,7 +27,11 @@ pub struct Shelf {
     pub room: AtomicU64,
     /// What is whole cannot be made permanent.
     pub forgets: AtomicBool,
+    /// How long each write takes, ms.
+    pub pace: AtomicU64,
     pub discarded: AtomicU64,
+    /// How long what was left is to become.
+    left: Mutex<HashMap<Digest, u64>>,
     /// What is being written.
     busy: Mutex<HashSet<Digest>>,
 }
@@ -38,6 +43,7 @@ struct Part {
     hasher: Hasher,
     len: u64,
     total: u64,
+    done: bool,
 }
 
 impl Shelf {
@@ -48,7 +54,9 @@ impl Shelf {
             refuses: AtomicBool::new(false),
             room: AtomicU64::new(u64::MAX),
             forgets: AtomicBool::new(false),
+            pace: AtomicU64::new(0),
             discarded: AtomicU64::new(0),
+            left: Mutex::default(),
             busy: Mutex::default(),
         })
     }
@@ -57,14 +65,27 @@ impl Shelf {
         self.directory.path().join(digest.to_string())
     }
 
-    /// Leaves `bytes` of the blob as an earlier process would have.
-    pub fn leave(&self, digest: &Digest, bytes: &[u8]) {
+    /// Leaves `bytes` of a blob of `total` as an earlier process would have.
+    pub fn leave(&self, digest: &Digest, bytes: &[u8], total: usize) {
+        self.left.lock().unwrap().insert(*digest, total as u64);
         fs::write(self.path(digest), bytes).unwrap();
     }
 
     /// What is there of the blob, whole or not.
     pub fn bytes(&self, digest: &Digest) -> Vec<u8> {
         fs::read(self.path(digest)).unwrap_or_default()
+    }
+
+    /// Somebody else is at this digest, until what comes out is dropped.
+    pub fn occupy(self: &Arc<Self>, digest: &Digest) -> impl Drop + use<> {
+        struct Occupied(Arc<Shelf>, Digest);
+        impl Drop for Occupied {
+            fn drop(&mut self) {
+                self.0.busy.lock().unwrap().remove(&self.1);
+            }
+        }
+        self.busy.lock().unwrap().insert(*digest);
+        Occupied(self.clone(), *digest)
     }
 
     pub fn has(&self, digest: &Digest) -> bool {
@@ -77,6 +98,10 @@ impl Keep for Arc<Shelf> {
         ready(self.stored.lock().unwrap().get(digest).cloned()).boxed()
     }
 
+    fn left(&self, digest: &Digest) -> Option<u64> {
+        self.left.lock().unwrap().get(digest).copied()
+    }
+
     fn begin<'a>(&'a self, digest: &'a Digest, total: u64) -> BoxFuture<'a, Result<Box<dyn Growing>, NotStored>> {
         async move {
             if self.refuses.load(Ordering::Relaxed) {
@@ -84,6 +109,15 @@ impl Keep for Arc<Shelf> {
             }
             if !self.busy.lock().unwrap().insert(*digest) {
                 return Err(NotStored::Busy);
+            }
+            if self
+                .left
+                .lock()
+                .unwrap()
+                .remove(digest)
+                .is_some_and(|left| left != total)
+            {
+                fs::remove_file(self.path(digest)).unwrap();
             }
             let there = self.bytes(digest);
             let mut hasher = digest.hasher();
@@ -102,6 +136,7 @@ impl Keep for Arc<Shelf> {
                 hasher,
                 len: there.len() as u64,
                 total,
+                done: false,
             };
             Ok(Box::new(part) as Box<dyn Growing>)
         }
@@ -111,6 +146,9 @@ impl Keep for Arc<Shelf> {
 
 impl Drop for Part {
     fn drop(&mut self) {
+        if !self.done {
+            self.shelf.left.lock().unwrap().insert(self.digest, self.total);
+        }
         self.shelf.busy.lock().unwrap().remove(&self.digest);
     }
 }
@@ -130,6 +168,10 @@ impl Growing for Part {
 
     fn append(&mut self, bytes: Vec<Bytes>) -> BoxFuture<'_, Result<(), NotStored>> {
         async move {
+            let pace = self.shelf.pace.load(Ordering::Relaxed);
+            if pace > 0 {
+                tokio::time::sleep(Duration::from_millis(pace)).await;
+            }
             for chunk in bytes {
                 let room = self.shelf.room.load(Ordering::Relaxed);
                 let fits = (chunk.len() as u64).min(room);
@@ -148,7 +190,7 @@ impl Growing for Part {
         .boxed()
     }
 
-    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<Blob, NotStored>> {
+    fn commit(mut self: Box<Self>) -> BoxFuture<'static, Result<Blob, NotStored>> {
         async move {
             assert_eq!(self.len, self.total);
             assert!(
@@ -158,6 +200,7 @@ impl Growing for Part {
             if self.shelf.forgets.load(Ordering::Relaxed) {
                 return Err(NotStored::Disk);
             }
+            self.done = true;
             let blob = Blob {
                 size: self.len,
                 file: self.file.clone(),
@@ -168,7 +211,8 @@ impl Growing for Part {
         .boxed()
     }
 
-    fn discard(self: Box<Self>) -> BoxFuture<'static, ()> {
+    fn discard(mut self: Box<Self>) -> BoxFuture<'static, ()> {
+        self.done = true;
         fs::remove_file(self.shelf.path(&self.digest)).unwrap();
         self.shelf.discarded.fetch_add(1, Ordering::Relaxed);
         ready(()).boxed()

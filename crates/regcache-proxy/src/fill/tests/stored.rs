@@ -91,7 +91,7 @@ async fn the_next_process_takes_up_what_this_one_leaves() {
     let answer = get(&fills, &site, &blob).await;
     assert_eq!(answer.how, How::Miss);
     assert!(read(answer, Duration::ZERO, Duration::ZERO).await.is(&blob));
-    assert_eq!(script.asked(), [0, 0, MIB as u64]);
+    assert_eq!(script.asked(), [0, MIB as u64]);
     fills.shutdown(Duration::from_secs(10)).await;
     assert!(store.has(&Digest::sha256(&blob)).await);
     store.close().await;

@@ -109,3 +109,48 @@ async fn what_is_right_but_cannot_be_made_permanent_is_served_to_its_end() {
     assert_eq!(bytes, bench.blob);
     assert!(!bench.shelf.has(&bench.digest));
 }
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_do_not_read_leave_their_turns_to_others() {
+    let bench = Bench::new(5000, [vec![Act::good()]]);
+    bench.shelf.refuses.store(true, Ordering::Relaxed);
+    let mut lazy = Vec::new();
+    for _ in 0..16 {
+        lazy.push(bench.open(None).await.unwrap());
+    }
+    assert_eq!(bench.site.turns.available_permits(), 0);
+    assert!(
+        bench.get(None).await.unwrap().is(&bench.blob),
+        "within a client's patience"
+    );
+    for answer in lazy {
+        assert!(read(answer, Duration::ZERO, Duration::ZERO).await.is(&bench.blob));
+    }
+    assert_eq!(bench.site.turns.available_permits(), 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_slowly_keeps_its_turn() {
+    let act = Act {
+        pace: Duration::from_secs(1),
+        chunk: 1000,
+        ..Act::good()
+    };
+    let bench = Bench::new(5000, [vec![act]]);
+    bench.shelf.refuses.store(true, Ordering::Relaxed);
+    let client = bench.client(None);
+    sleep(Duration::from_millis(4500)).await;
+    assert_eq!(bench.site.turns.available_permits(), 15);
+    assert!(client.await.unwrap().unwrap().is(&bench.blob));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_digest_that_somebody_else_is_at_for_a_moment_is_stored() {
+    let bench = Bench::new(5000, [vec![Act::good()]]);
+    let occupied = bench.shelf.occupy(&bench.digest);
+    let client = bench.client(None);
+    sleep(Duration::from_millis(300)).await;
+    drop(occupied);
+    assert!(client.await.unwrap().unwrap().is(&bench.blob));
+    bench.ended("stored").await;
+}

@@ -50,6 +50,11 @@ impl Catalogue {
         }
     }
 
+    /// What the blob was to become of which a part was left.
+    pub(in crate::store) fn left(&self, key: &Key) -> Option<u64> {
+        self.left.get(key).map(|left| left.total)
+    }
+
     pub(in crate::store) fn take_left(&mut self, key: &Key) -> Option<Left> {
         let left = self.left.remove(key)?;
         self.left_bytes -= left.size;
