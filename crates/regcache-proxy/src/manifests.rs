@@ -2,6 +2,7 @@
 
 mod accept;
 mod contents;
+mod spelling;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,10 +123,10 @@ impl Manifests {
         Ok(manifest)
     }
 
-    /// The repository holds this manifest, and so all that it names. To be called before it is served: the client asks
-    /// for what it names at once.
+    /// The repository holds this manifest, and so the blobs that it names. To be called before it is served: the client
+    /// asks for them at once.
     pub async fn note(&self, upstream: &str, repository: &Repository, manifest: &Manifest) {
-        let mut digests: Vec<Digest> = Contents::read(&manifest.bytes).digests().collect();
+        let mut digests = Contents::read(&manifest.bytes).blobs;
         digests.push(manifest.digest);
         self.store.note_holds(upstream, repository, &digests).await;
     }

@@ -6,10 +6,16 @@
 use regcache_transfer::Digest;
 use serde::Deserialize;
 
+use super::spelling::is_plain;
+
 /// How many descriptors count. Images have some ten, indexes some dozens.
 const MOST: usize = 4096;
 
 /// What one manifest or index names.
+///
+/// Whoever holds an image holds its blobs: a registry does not take it without them. Of an index it may well, and of a
+/// `subject` it does, so that anybody who may push could claim any manifest by naming it there; these are asked about.
+/// The same goes for layers that lie elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// What it says that it is.
@@ -41,6 +47,17 @@ struct Document {
     manifests: Option<Vec<Descriptor>>,
 }
 
+impl Document {
+    fn is_one_thing(&self) -> bool {
+        let any = |list: &Option<Vec<Descriptor>>| list.as_ref().is_some_and(|list| !list.is_empty());
+        let image = self.config.is_some() || any(&self.layers) || any(&self.blobs);
+        let says = self.media_type.as_deref().unwrap_or_default();
+        let says_index = says.contains("image.index") || says.contains("manifest.list");
+        let says_image = !says_index && (says.contains("image.manifest") || says.contains("manifest.v2"));
+        !(image && (any(&self.manifests) || says_index) || any(&self.manifests) && says_image)
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Descriptor {
@@ -58,11 +75,15 @@ struct Platform {
 }
 
 impl Contents {
-    /// Reads a manifest.
+    /// Reads a manifest. What is an index to one reader and an image to another one names nothing: a registry has
+    /// checked it as either of them.
     pub fn read(bytes: &[u8]) -> Self {
         let Ok(document) = serde_json::from_slice::<Document>(bytes) else {
             return Self::default();
         };
+        if !document.is_one_thing() || !is_plain(bytes) {
+            return Self::default();
+        }
         let blobs = [document.layers, document.blobs].into_iter().flatten().flatten();
         let index = "application/vnd.oci.image.index.v1+json";
         let image = "application/vnd.oci.image.manifest.v1+json";
@@ -89,14 +110,6 @@ impl Contents {
                 .filter_map(blob)
                 .collect(),
         }
-    }
-
-    /// Everything that whoever holds the manifest holds too. Its `subject` is not among it: a registry takes a
-    /// manifest whose subject it does not have, so that anybody who may push could claim anything by it. The same goes
-    /// for layers that lie elsewhere.
-    pub fn digests(&self) -> impl Iterator<Item = Digest> {
-        let manifests = self.manifests.iter().map(|child| child.digest);
-        manifests.chain(self.blobs.iter().copied())
     }
 }
 
@@ -184,7 +197,7 @@ mod tests {
         assert_eq!(platforms, [Some("linux/arm/v7"), Some("linux/amd64"), None, None]);
         let attestations: Vec<_> = contents.manifests.iter().map(|child| child.attestation).collect();
         assert_eq!(attestations, [false, false, true, false]);
-        assert_eq!(contents.digests().count(), 4);
+        assert_eq!(contents.manifests.len(), 4);
         assert!(contents.media_type.unwrap().ends_with("list.v2+json"));
     }
 
@@ -217,6 +230,25 @@ mod tests {
         }
         let deep = format!("{{\"x\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(Contents::read(deep.as_bytes()).blobs.is_empty());
+    }
+
+    #[test]
+    fn what_another_reader_takes_for_something_else_names_nothing() {
+        let (index, image) = (
+            "application/vnd.oci.image.index.v1+json",
+            "application/vnd.docker.distribution.manifest.v2+json",
+        );
+        let layers = json!([{"digest": named("a")}]);
+        for document in [
+            json!({"manifests": layers, "layers": layers}),
+            json!({"mediaType": index, "manifests": [], "layers": layers}),
+            json!({"mediaType": index, "config": {"digest": named("a")}}),
+            json!({"mediaType": image, "manifests": layers}),
+            json!({"layers": layers, "Layers": []}),
+            json!({"layers": [{"digest": named("a"), "Urls": ["https://elsewhere"]}]}),
+        ] {
+            assert_eq!(read(&document), Contents::default(), "{document}");
+        }
     }
 
     #[test]

@@ -59,20 +59,45 @@ async fn nothing_is_given_on_a_guess_when_upstream_cannot_be_asked() {
 }
 
 #[tokio::test]
-async fn an_index_lets_in_to_its_manifests_and_those_to_their_layers() {
+async fn an_image_lets_in_to_its_layers_and_an_index_to_nothing() {
     let rig = Rig::new().await;
     let (manifest, layer) = stored(&rig).await;
+    // Registries take an index whose manifests they do not have.
     let index = json!({"mediaType": INDEX, "manifests": [{"digest": manifest}]}).to_string();
     rig.upstream.tag("yours", "1", INDEX, index.as_bytes());
     assert_eq!(rig.get("/v2/yours/manifests/1").await.status, 200);
-    rig.upstream.feels(Mood::Refuses(503));
-    assert_eq!(
-        rig.get(&format!("/v2/yours/blobs/{layer}")).await.status,
-        503,
-        "not known yet"
+    let (child, blob) = (
+        format!("/v2/yours/manifests/{manifest}"),
+        format!("/v2/yours/blobs/{layer}"),
     );
+    assert_eq!(rig.get(&child).await.status, 404);
+    assert_eq!(rig.get(&blob).await.status, 404);
+
+    let rig = Rig::new().await;
+    let (manifest, layer) = stored(&rig).await;
+    rig.upstream.image("yours", "2", &[b"a secret layer"]);
     assert_eq!(rig.get(&format!("/v2/yours/manifests/{manifest}")).await.status, 200);
+    rig.upstream.feels(Mood::Refuses(503));
     assert_eq!(rig.get(&format!("/v2/yours/blobs/{layer}")).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_a_registry_read_as_something_else_lets_nobody_in() {
+    let rig = Rig::new().await;
+    let (_, layer) = stored(&rig).await;
+    let secret = json!([{"digest": layer}]);
+    for (tag, claim) in [
+        ("1", json!({"mediaType": INDEX, "manifests": [], "layers": secret})),
+        ("2", json!({"mediaType": IMAGE, "layers": secret, "Layers": []})),
+    ] {
+        rig.upstream.tag("yours", tag, INDEX, claim.to_string().as_bytes());
+        assert_eq!(rig.get(&format!("/v2/yours/manifests/{tag}")).await.status, 200);
+        assert_eq!(
+            rig.get(&format!("/v2/yours/blobs/{layer}")).await.status,
+            404,
+            "{claim}"
+        );
+    }
 }
 
 #[tokio::test]
