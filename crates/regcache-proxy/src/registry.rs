@@ -19,9 +19,11 @@ mod tests;
 mod upstreams;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use tokio::time::timeout;
 
 pub use metrics::RegistryMetrics;
 pub use repositories::{BadGlob, Glob, RepositoryLists};
@@ -37,6 +39,12 @@ use ask::{Ask, Content};
 use lists::Lists;
 use metrics::Outcome;
 use reply::{Kind, Reply, refusal};
+
+/// How long a client waits for the headers of a manifest or a list, whatever takes the time: questions that follow one
+/// another, or a disk that hangs. Below the 9 s after which a node's gateway takes a cache that says nothing for sick.
+const WITHIN: Duration = Duration::from_millis(8500);
+/// The same for blobs, of which a gateway has less patience: 5 s.
+const WITHIN_BLOB: Duration = Duration::from_millis(4500);
 
 /// Answers everything under `/v2/`.
 pub struct Registry {
@@ -122,11 +130,15 @@ impl Registry {
         if !entry.repositories.permit(repository.as_str()) {
             return not_served("this repository is not cached here");
         }
-        match &content.kind {
-            ask::Kind::Manifest(reference) => self.manifest(entry, repository, reference.clone(), request).await,
-            ask::Kind::Blob(digest) => self.blob(entry, repository, *digest, request).await,
-            ask::Kind::Tags(_) | ask::Kind::Referrers(..) => self.list(entry, content, request).await,
-        }
+        let reply = match &content.kind {
+            ask::Kind::Manifest(reference) => {
+                timeout(WITHIN, self.manifest(entry, repository, reference.clone(), request)).await
+            }
+            ask::Kind::Blob(digest) => timeout(WITHIN_BLOB, self.blob(entry, repository, *digest, request)).await,
+            ask::Kind::Tags(_) | ask::Kind::Referrers(..) => timeout(WITHIN, self.list(entry, content, request)).await,
+        };
+        // What was begun goes on: all of it is shared.
+        reply.unwrap_or_else(|_| reply::unavailable(None, "there is no answer in time"))
     }
 }
 

@@ -1,12 +1,10 @@
 //! Blobs: by whom they may be had, which part is wanted, and what a HEAD says.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use regcache_transfer::{Digest, Span};
-use tokio::time::{Instant, timeout_at};
 
 use super::Registry;
 use super::metrics::Outcome;
@@ -19,10 +17,6 @@ use crate::content::Body;
 use crate::fill::{Answer, How, NoBlob};
 use crate::names::Repository;
 use crate::upstream::Error;
-
-/// How long a client waits for headers, questions about access included: a node's gateway takes a cache for sick that
-/// has none for 5 s.
-const WITHIN: Duration = Duration::from_millis(4500);
 
 /// One blob that somebody asks for.
 struct Wanted<'a> {
@@ -48,7 +42,7 @@ impl Registry {
     }
 
     async fn try_blob(&self, wanted: &Wanted<'_>, request: &Request<()>) -> Result<Reply, Box<Reply>> {
-        let (digest, deadline) = (wanted.digest, Instant::now() + WITHIN);
+        let digest = wanted.digest;
         let known = self
             .access
             .known(&wanted.entry.upstream, wanted.repository, &digest)
@@ -73,8 +67,7 @@ impl Registry {
             upstream: wanted.entry.upstream.clone(),
             repository: wanted.repository.clone(),
         };
-        let answer = timeout_at(deadline, self.fills.blob(Arc::new(origin), digest, span)).await;
-        match answer.unwrap_or(Err(NoBlob::Unavailable)) {
+        match self.fills.blob(Arc::new(origin), digest, span).await {
             Ok(answer) => Ok(with_bytes(answer, span, &digest)),
             Err(NoBlob::NotFound) => Err(not_found(Kind::Blob).into()),
             Err(NoBlob::PastEnd(size)) => Err(past_end(size)),

@@ -152,6 +152,27 @@ async fn upstream_that_hangs_costs_those_who_have_nothing_eight_seconds_once() {
 }
 
 #[tokio::test]
+async fn questions_that_follow_one_another_do_not_add_up_beyond_what_a_gateway_waits() {
+    let rig = Rig::with(Duration::from_secs(60), RepositoryLists::default()).await;
+    // What is known is gone here and there: one question by digest, another one by tag.
+    let (repository, tag) = ("library/a".parse().unwrap(), "1".parse().unwrap());
+    let accept = crate::manifests::Accept::parse([super::rig::CONTAINERD]);
+    let fact = crate::store::TagFact {
+        digest: regcache_transfer::Digest::sha256(b"gone"),
+        media_type: None,
+        size: None,
+        checked_at: jiff::Timestamp::now(),
+    };
+    rig.store
+        .put_tag("up.test", &repository, &tag, accept.as_str(), fact)
+        .await;
+    rig.upstream.feels(Mood::Slow(Duration::from_secs(6)));
+    let begin = Instant::now();
+    assert_eq!(rig.get(PATH).await.status, 503);
+    assert!(begin.elapsed() < Duration::from_millis(8900), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
 async fn upstream_that_is_slow_is_waited_for_by_who_has_nothing_else() {
     let rig = Rig::new().await;
     let digest = rig.upstream.image("library/a", "1", &[]).to_string();
