@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
 use reqwest::{Client, Proxy, RequestBuilder, Response, redirect};
 use rustls::ClientConfig;
 use tokio::time::Instant;
@@ -165,6 +167,17 @@ pub(crate) fn describe(error: reqwest::Error) -> String {
         source = error.source();
     }
     text.chars().take(LONGEST_TEXT).collect()
+}
+
+/// Fails for bytes that are not what they stand for: nobody asked for compression, and digests are of what is within.
+pub(crate) fn check_encoding(headers: &HeaderMap) -> Result<(), Error> {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    if encodings.all(|encoding| encoding == "identity") {
+        return Ok(());
+    }
+    Err(Error::Malformed(
+        "its answer is compressed, and nobody asked for that".into(),
+    ))
 }
 
 /// All bytes of an answer, at most `most`.

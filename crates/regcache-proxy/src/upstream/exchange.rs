@@ -96,8 +96,8 @@ impl Exchange {
             Asked::Blob => Subject::Blobs,
             Asked::Manifest | Asked::List | Asked::Token => Subject::Manifests,
         };
-        // After a kept connection a fresh one gets its chance, before anybody is sent to rest.
-        let last_word = ask.asked != Asked::Blob || ask.via == Via::Fresh;
+        // A blob's bytes are asked for over a fresh connection after a kept one, before anybody is sent to rest.
+        let last_word = ask.asked != Asked::Blob || ask.via == Via::Fresh || ask.method == Method::HEAD;
         let entered = self.breaker.enter(subject, last_word);
         let mut attempt = entered.map_err(|remaining| Error::Resting { remaining })?;
         let result = self.answer(ask, &mut attempt).await;
@@ -128,7 +128,8 @@ impl Exchange {
         }
     }
 
-    /// One request and the redirects that come of it. Only the upstream's own host sees the proof.
+    /// One request and the redirects that come of it. Only the upstream's own host sees the proof, and not when somebody
+    /// else has sent us there: in our name it would give what we did not ask for.
     async fn follow(
         &self,
         ask: &Ask<'_>,
@@ -136,8 +137,9 @@ impl Exchange {
         proof: &Proof,
         attempt: &mut Attempt,
     ) -> Result<Answer, Error> {
+        let mut own = true;
         for _ in 0..=redirect::MOST {
-            let own = redirect::same_origin(&address, &self.base);
+            own = own && redirect::same_origin(&address, &self.base);
             if !own {
                 attempt.over();
             }

@@ -5,7 +5,7 @@ use http::Method;
 use http::header::{CONTENT_TYPE, LINK};
 use regcache_transfer::{Digest, Span};
 
-use super::client::{Via, read_bounded};
+use super::client::{Via, check_encoding, read_bounded};
 use super::error::Error;
 use super::exchange::{Ask, Exchange};
 use super::manifest::LARGEST;
@@ -55,6 +55,7 @@ pub(crate) async fn get(
         via: Via::Kept,
     };
     let response = exchange.ask(&ask).await?.success().await?;
+    check_encoding(response.headers())?;
     let header = |name: &str| {
         let value = response.headers().get(name).and_then(|value| value.to_str().ok());
         value.map(ToOwned::to_owned)

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 use regcache_transfer::{Digest, Span};
-use reqwest::Response;
+use serde::de::IgnoredAny;
 
-use super::client::{Via, read_bounded};
+use super::client::{Via, check_encoding, read_bounded};
 use super::error::Error;
-use super::exchange::{Ask, Exchange};
+use super::exchange::{Answer, Ask, Exchange};
 use super::metrics::Asked;
 use crate::names::{Reference, Repository};
 
@@ -43,18 +43,21 @@ pub(crate) async fn head(
     reference: &Reference,
     accept: &str,
 ) -> Result<Head, Error> {
-    let answer = ask(exchange, Method::HEAD, repository, reference, accept).await;
-    let response = match answer {
-        // An upstream that knows no HEAD, or what it redirects to: GET will tell.
-        Err(Error::Status(405 | 501)) => {
-            return Ok(Head {
-                digest: None,
-                media_type: None,
-                size: None,
-            });
-        }
-        answer => answer?,
+    let answer = ask(exchange, Method::HEAD, repository, reference, accept).await?;
+    let get_may_tell = match answer.response.status().as_u16() {
+        405 | 501 => true,
+        // Storage elsewhere signs addresses for GET alone.
+        400 | 401 | 403 => answer.redirected,
+        _ => false,
     };
+    if get_may_tell {
+        return Ok(Head {
+            digest: None,
+            media_type: None,
+            size: None,
+        });
+    }
+    let response = answer.success().await?;
     let said = said(response.headers());
     if let (Reference::Digest(asked), Some(said)) = (reference, said)
         && *asked != said
@@ -78,7 +81,9 @@ pub(crate) async fn get(
     reference: &Reference,
     accept: &str,
 ) -> Result<Manifest, Error> {
-    let response = ask(exchange, Method::GET, repository, reference, accept).await?;
+    let answer = ask(exchange, Method::GET, repository, reference, accept).await?;
+    let response = answer.success().await?;
+    check_encoding(response.headers())?;
     let (said, media_type) = (said(response.headers()), media_type(response.headers()));
     let bytes = read_bounded(response, LARGEST).await?;
     if said.is_some_and(|said| !said.matches(&bytes)) {
@@ -89,6 +94,10 @@ pub(crate) async fn get(
             return Err(Error::Malformed("its bytes do not have the digest asked for".into()));
         }
         Reference::Digest(asked) => *asked,
+        // Somebody's page with status 200 is not to become the image.
+        Reference::Tag(_) if said.is_none() && serde_json::from_slice::<IgnoredAny>(&bytes).is_err() => {
+            return Err(Error::Malformed("it is no manifest, and has no digest".into()));
+        }
         Reference::Tag(_) => said.unwrap_or_else(|| Digest::sha256(&bytes)),
     };
     Ok(Manifest {
@@ -104,7 +113,7 @@ async fn ask(
     repository: &Repository,
     reference: &Reference,
     accept: &str,
-) -> Result<Response, Error> {
+) -> Result<Answer, Error> {
     let ask = Ask {
         asked: Asked::Manifest,
         method,
@@ -115,7 +124,7 @@ async fn ask(
         span: Span::default(),
         via: Via::Kept,
     };
-    exchange.ask(&ask).await?.success().await
+    exchange.ask(&ask).await
 }
 
 /// The digest that upstream says; none when it says something that cannot be verified.

@@ -35,7 +35,7 @@ async fn secure() -> (Server, Vec<u8>) {
     let server = Server::start_at(
         address,
         Some(tls),
-        |seen| async move { blob_reply(&seen, &content(10)) },
+        |seen| async move { thing_reply(&seen, &content(10)) },
     )
     .await;
     (server, authority)

@@ -113,7 +113,8 @@ async fn a_manifest_of_more_than_four_mebibytes_is_too_large_whether_it_says_so_
         Err(Error::TooLarge)
     );
     let (_server, exact) = answering(|_| chunks(200, &[], vec![Some(&MANY[..]); 4])).await;
-    assert!(exact.manifest(&repository(), &latest(), "").await.is_ok());
+    let by_digest = Reference::Digest(Digest::sha256(&vec![b' '; 4 * 1024 * 1024]));
+    assert!(exact.manifest(&repository(), &by_digest, "").await.is_ok());
 }
 
 #[tokio::test]
@@ -163,4 +164,40 @@ async fn an_accept_header_that_cannot_be_sent_is_an_error_and_says_nothing_about
     assert!(matches!(error, Error::Malformed(_)), "{error}");
     assert!(server.seen().is_empty());
     assert_eq!(upstream.resting(), None);
+}
+
+#[tokio::test]
+async fn compressed_bytes_are_neither_a_manifest_nor_a_list() {
+    let (_server, upstream) = answering(|_| reply(200, &[("content-encoding", "gzip")], "{}")).await;
+    let error = upstream.manifest(&repository(), &latest(), "").await.unwrap_err();
+    assert!(matches!(error, Error::Malformed(_)), "{error}");
+    let error = upstream.list(&repository(), List::Tags, None, "*/*").await.unwrap_err();
+    assert!(matches!(error, Error::Malformed(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_page_is_no_manifest() {
+    let (_server, upstream) = answering(|_| reply(200, &[("content-type", "text/html")], "<html>Sign in")).await;
+    let error = upstream.manifest(&repository(), &latest(), "").await.unwrap_err();
+    assert!(matches!(error, Error::Malformed(_)), "{error}");
+}
+
+#[tokio::test]
+async fn storage_that_takes_only_get_leaves_it_to_that() {
+    let (storage, _) = answering(|seen| match seen.method {
+        Method::HEAD => reply(403, &[], ""),
+        _ => reply(200, &[], "{}"),
+    })
+    .await;
+    let target = storage.url.join("/signed").unwrap();
+    let (_server, registry) = answering(move |_| reply(307, &[("location", target.as_str())], "")).await;
+    let head = registry.head_manifest(&repository(), &latest(), "").await.unwrap();
+    assert_eq!(head.digest, None);
+    assert!(registry.manifest(&repository(), &latest(), "").await.is_ok());
+    // Of the registry itself it is an answer.
+    let (_server, denies) = answering(|_| reply(403, &[], "")).await;
+    assert_eq!(
+        denies.head_manifest(&repository(), &latest(), "").await,
+        Err(Error::Denied(403))
+    );
 }

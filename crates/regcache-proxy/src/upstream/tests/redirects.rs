@@ -140,3 +140,31 @@ async fn what_is_logged_of_a_signed_address_does_not_hold_the_signature() {
     let error = open(&known(&registry), 0).await.err().unwrap().to_string();
     assert!(!error.contains("hidden"), "{error}");
 }
+
+#[tokio::test]
+async fn whoever_sends_us_back_does_not_get_anything_in_our_name() {
+    let own = Arc::new(std::sync::OnceLock::<Url>::new());
+    let back = own.clone();
+    let storage = Server::start(move |_| {
+        let target = back.get().unwrap().join("/v2/secret/blobs/x").unwrap();
+        async move { reply(307, &[("location", target.as_str())], "") }
+    })
+    .await;
+    let target = storage.url.join("/signed").unwrap();
+    let registry = Server::start(move |seen| {
+        let target = target.clone();
+        async move {
+            match seen.authorization().as_deref() {
+                Some(BASIC) if seen.path.starts_with("/v2/secret/") => blob_reply(&seen, &content(10)),
+                Some(BASIC) => reply(307, &[("location", target.as_str())], ""),
+                _ => reply(401, &[("www-authenticate", "Basic realm=\"x\"")], ""),
+            }
+        }
+    })
+    .await;
+    own.set(registry.url.clone()).unwrap();
+    assert!(open(&known(&registry), 0).await.is_err());
+    let secret = registry.asked("/v2/secret/");
+    assert_eq!(secret.len(), 1);
+    assert_eq!(secret[0].authorization(), None);
+}

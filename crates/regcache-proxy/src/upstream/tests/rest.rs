@@ -81,6 +81,16 @@ async fn an_upstream_that_hangs_rests_once_somebody_has_given_up() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_hangs_when_asked_about_a_blob_rests_too() {
+    let server = Server::start(|_| std::future::pending()).await;
+    let upstream = upstream(settings(&server.url));
+    let (repository, digest) = (repository(), digest());
+    let asking = upstream.head_blob(&repository, &digest);
+    let given_up = tokio::time::timeout(Duration::from_millis(2100), asking).await;
+    assert!(given_up.is_err() && upstream.resting().is_some());
+}
+
+#[tokio::test]
 async fn one_who_leaves_early_says_nothing_about_upstream() {
     let server = Server::start(|_| std::future::pending()).await;
     let upstream = upstream(settings(&server.url));

@@ -32,7 +32,7 @@ fn guard(seen: &Seen, realm: Option<Url>, good: &AtomicUsize, life: &str) -> Rep
         return reply(200, &[], answer);
     }
     if seen.authorization() == Some(format!("Bearer token-{}", good.load(Ordering::SeqCst))) {
-        return blob_reply(seen, &content(1000));
+        return thing_reply(seen, &content(1000));
     }
     let realm = realm.map_or_else(
         || format!("http://{}{REALM}", seen.header("host").unwrap()),
