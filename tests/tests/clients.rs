@@ -63,7 +63,6 @@ fn bed_containerd() -> Result<()> {
         &proxy,
         "version = 3
 [plugins.'io.containerd.transfer.v1.local']
-  config_path = '@hosts@'
   concurrent_layer_fetch_buffer = 4194304
   max_concurrent_downloads = 4
 [[plugins.'io.containerd.transfer.v1.local'.unpack_config]]
@@ -71,8 +70,7 @@ fn bed_containerd() -> Result<()> {
   snapshotter = 'native'
 ",
     )?;
-    containerd.ctr(&["images", "pull", "--snapshotter", "native", "up.test/team/app:v1"])?;
-    containerd.has("up.test/team/app:v1")?;
+    containerd.pull("up.test/team/app:v1")?;
     // Parts far ahead of the fill may be fetched by themselves, once; never the layers over and over.
     let fetched = metric(&proxy, "regcache_upstream_received_bytes_total")?;
     let size: usize = layers.iter().sum();
@@ -88,16 +86,7 @@ fn debian_containerd() -> Result<()> {
     let proxy = Proxy::start(work.path(), &upstream)?;
     upstream.push("team/app", "v1", &[8 * MIB, 3 * MIB, 64 << 10])?;
     let containerd = Containerd::start("/usr/bin".as_ref(), work.path(), &proxy, "version = 2\n")?;
-    containerd.ctr(&[
-        "images",
-        "pull",
-        "--hosts-dir",
-        &containerd.hosts(),
-        "--snapshotter",
-        "native",
-        "up.test/team/app:v1",
-    ])?;
-    containerd.has("up.test/team/app:v1")
+    containerd.pull("up.test/team/app:v1")
 }
 
 fn large_layer() -> Result<()> {

@@ -18,7 +18,7 @@ pub struct Containerd {
 }
 
 impl Containerd {
-    /// The containerd of that directory, with this configuration; `@hosts@` in it is the hosts directory.
+    /// The containerd of that directory, with this configuration.
     pub fn start(bin: &Path, work: &Path, proxy: &Proxy, config: &str) -> Result<Self> {
         let hosts = work.join("certs.d/up.test");
         fs::create_dir_all(&hosts)?;
@@ -28,9 +28,8 @@ impl Containerd {
             proxy.address
         );
         fs::write(hosts.join("hosts.toml"), text)?;
-        let certs = work.join("certs.d").display().to_string();
         let config_file = work.join("containerd.toml");
-        fs::write(&config_file, config.replace("@hosts@", &certs))?;
+        fs::write(&config_file, config)?;
         let mut command = shell::plain(bin.join("containerd"));
         command.arg("--config").arg(&config_file);
         for (flag, name) in [("--root", "cd-root"), ("--state", "cd-state"), ("--address", "cd.sock")] {
@@ -62,8 +61,18 @@ impl Containerd {
         shell::run(command.args(words))
     }
 
-    /// All of the image is there.
-    pub fn has(&self, image: &str) -> Result<()> {
+    /// Pulls an image; all of it is there afterwards.
+    pub fn pull(&self, image: &str) -> Result<()> {
+        let hosts = self.hosts();
+        self.ctr(&[
+            "images",
+            "pull",
+            "--hosts-dir",
+            &hosts,
+            "--snapshotter",
+            "native",
+            image,
+        ])?;
         let shown = self.ctr(&["images", "check"])?;
         let complete = shown
             .lines()
