@@ -106,8 +106,8 @@ pub async fn pull(target: &Target, repository: &str, tag: &str, manner: Manner) 
 /// The digest that the tag has by a HEAD, which is how a pull begins.
 pub async fn resolve(target: &Target, repository: &str, tag: &str) -> Result<String> {
     let path = format!("/v2/{repository}/manifests/{tag}{}", target.query);
-    let mut connection = Connection::open(target).await?;
-    let answer = connection.ask("HEAD", &path).await?;
+    let asked = async { Connection::open(target).await?.ask("HEAD", &path).await };
+    let answer = tokio::time::timeout(HEADER, asked).await??;
     ensure!(answer.word(1) == "200", "{} to HEAD {path}", answer.line);
     Ok(answer.field("docker-content-digest").unwrap_or_default().to_owned())
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use rcgen::{CertificateParams, KeyPair, SanType};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CipherSuite, ClientConfig, RootCertStore};
 
 /// What a server presents and clients trust.
 pub struct Tls {
@@ -33,7 +33,12 @@ impl Tls {
         fs::write(&key, pair.serialize_pem())?;
         let mut roots = RootCertStore::empty();
         roots.add(own.der().clone())?;
-        let client = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        let mut provider = rustls::crypto::ring::default_provider();
+        // In the order of Go's clients, so that every server chooses as it does for containerd.
+        provider
+            .cipher_suites
+            .sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+        let client = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
