@@ -63,11 +63,17 @@ impl Registry {
                 Some(range.within(size).map_err(|_| past_end(Some(size)))?)
             }
         };
-        let origin = RepositoryOrigin {
+        let origin = Arc::new(RepositoryOrigin {
             upstream: wanted.entry.upstream.clone(),
             repository: wanted.repository.clone(),
-        };
-        match self.fills.blob(Arc::new(origin), digest, span).await {
+        });
+        let mut answer = self.fills.blob(origin.clone(), digest, span).await;
+        if matches!(answer, Err(NoBlob::NotFound)) {
+            // The fetch may have been begun for another repository, which does not have it any more.
+            self.ask(wanted).await?;
+            answer = self.fills.blob(origin, digest, span).await;
+        }
+        match answer {
             Ok(answer) => Ok(with_bytes(answer, span, &digest)),
             Err(NoBlob::NotFound) => Err(not_found(Kind::Blob).into()),
             Err(NoBlob::PastEnd(size)) => Err(past_end(size)),

@@ -1,5 +1,7 @@
 //! What is stored is not for everybody.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::json;
 
@@ -136,4 +138,44 @@ async fn a_manifest_is_given_by_digest_whatever_the_client_prefers_if_it_takes_i
         INDEX,
         "upstream decides about that"
     );
+}
+
+#[tokio::test]
+async fn what_upstream_answers_about_something_else_lets_nobody_in() {
+    let rig = Rig::new().await;
+    let (manifest, layer) = stored(&rig).await;
+    // A page that somebody in between has for every address.
+    let page = b"<html>Sign in";
+    rig.upstream.has(&format!("yours/blobs/{layer}"), "text/html", page);
+    rig.upstream
+        .has(&format!("yours/manifests/{manifest}"), "text/html", page);
+    rig.upstream.feels(Mood::Coy);
+    for method in [Method::HEAD, Method::GET] {
+        for path in [
+            format!("/v2/yours/blobs/{layer}"),
+            format!("/v2/yours/manifests/{manifest}"),
+        ] {
+            assert_eq!(rig.ask(method.clone(), &path, &[]).await.status, 503, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_repository_that_does_not_have_it_any_more_does_not_speak_for_another() {
+    let rig = Rig::new().await;
+    let layer = rig.upstream.blob("yours", b"a layer");
+    for repository in ["mine", "yours"] {
+        let repository = repository.parse().unwrap();
+        rig.store.note_holds("up.test", &repository, &[layer]).await;
+    }
+    rig.upstream.feels(Mood::Slow(Duration::from_millis(300)));
+    let (path, registry) = (format!("/v2/mine/blobs/{layer}"), rig.registry.clone());
+    let request = http::Request::builder().uri(&path).body(()).unwrap();
+    let first = tokio::spawn(async move { registry.answer(request).await.status() });
+    while rig.upstream.count(&Method::GET, &path) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let second = rig.get(&format!("/v2/yours/blobs/{layer}")).await;
+    assert_eq!((second.status.as_u16(), &second.body[..]), (200, &b"a layer"[..]));
+    assert_eq!(first.await.unwrap(), 404);
 }
