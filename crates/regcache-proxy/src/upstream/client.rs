@@ -69,7 +69,7 @@ impl Clients {
         let recipe = Recipe {
             tls: client_config(settings.ca_pem.as_deref())?,
             proxies: proxies(settings.proxy.as_ref(), environment)?,
-            resolver: Resolver::default(),
+            resolver: Resolver::new(settings.url.host_str().unwrap_or_default()),
         };
         Ok(Arc::new(Self {
             kept: ArcSwap::from_pointee(recipe.client(Via::Kept)?),

@@ -9,6 +9,8 @@ use hickory_resolver::TokioResolver;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::time::Instant;
 
+use super::redirect::is_link_local;
+
 /// One question to a name server.
 const QUESTION: Duration = Duration::from_secs(1);
 /// "No such name" is believed for this long only: an upstream that comes back is to be found at once.
@@ -26,8 +28,20 @@ const MOST_NAMES: usize = 1024;
 #[derive(Clone, Default)]
 pub(crate) struct Resolver(Arc<Inner>);
 
+impl Resolver {
+    /// For an upstream at this host. Other names, to which a redirect may lead, have no addresses on our own link.
+    pub(crate) fn new(own: &str) -> Self {
+        let own = own.to_ascii_lowercase();
+        Self(Arc::new(Inner {
+            own,
+            ..Inner::default()
+        }))
+    }
+}
+
 #[derive(Default)]
 struct Inner {
+    own: String,
     system: Mutex<Option<(Instant, TokioResolver)>>,
     rotation: Mutex<Rotation>,
 }
@@ -44,8 +58,9 @@ impl Resolve for Resolver {
                     return Err(error.into());
                 }
             };
+            let found = inner.reachable(name.as_str(), found.iter());
             let mut rotation = inner.rotation.lock().unwrap_or_else(PoisonError::into_inner);
-            let addresses = rotation.order(name.as_str(), found.iter().collect());
+            let addresses = rotation.order(name.as_str(), found);
             // Port 0 stands for the one that the address or the scheme says.
             let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, 0));
             Ok(Box::new(addresses) as Addrs)
@@ -67,6 +82,11 @@ impl Inner {
         let resolver = builder.build()?;
         *system = Some((Instant::now(), resolver.clone()));
         Ok(resolver)
+    }
+
+    fn reachable(&self, name: &str, found: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+        let own = name.eq_ignore_ascii_case(&self.own);
+        found.filter(|address| own || !is_link_local(*address)).collect()
     }
 
     /// The name servers may have changed.
@@ -130,6 +150,15 @@ mod tests {
         let found = rotation.order("a", ips(&["10.0.0.1", "10.0.0.2", "10.0.0.3", "::1"]));
         assert_eq!(found, ips(&["::1", "10.0.0.1", "10.0.0.2"]));
         assert!(rotation.order("a", Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn only_the_upstream_itself_may_be_on_our_link() {
+        let resolver = Resolver::new("Registry.test");
+        let found = ips(&["10.0.0.1", "169.254.169.254", "fe80::1"]);
+        let reachable = |name| resolver.0.reachable(name, found.iter().copied());
+        assert_eq!(reachable("registry.test"), found);
+        assert_eq!(reachable("cdn.test"), ips(&["10.0.0.1"]));
     }
 
     #[tokio::test]
