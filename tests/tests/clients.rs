@@ -72,8 +72,10 @@ fn bed_containerd() -> Result<()> {
     )?;
     containerd.pull("up.test/team/app:v1")?;
     // Parts far ahead of the fill may be fetched by themselves, once; never the layers over and over.
-    let fetched = metric(&proxy, "regcache_upstream_received_bytes_total")?;
+    let fetched = metric(&proxy, "regcache_upstream_received_bytes_total{", "")?;
     let size: usize = layers.iter().sum();
+    let requests = metric(&proxy, "regcache_upstream_requests_total{", "kind=\"blob\"")?;
+    ensure!(requests > 0.0 && fetched > 0.0, "the engine counted nothing");
     ensure!(
         fetched <= 2.5 * f64::from(u32::try_from(size)?),
         "{fetched} bytes from upstream for an image of {size}"

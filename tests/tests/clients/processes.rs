@@ -91,11 +91,13 @@ impl Proxy {
     }
 }
 
-/// A metric's value, summed over its labels.
-pub fn metric(proxy: &Proxy, name: &str) -> Result<f64> {
+/// A metric's value, summed over the label sets that contain `labels`.
+pub fn metric(proxy: &Proxy, name: &str, labels: &str) -> Result<f64> {
     let url = format!("http://{}/metrics", proxy.admin);
     let text = shell::run(shell::plain("curl").args(["--silent", "--fail", &url]))?;
-    let lines = text.lines().filter(|line| line.starts_with(name));
+    let lines = text
+        .lines()
+        .filter(|line| line.starts_with(name) && line.contains(labels));
     Ok(lines
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
         .sum())

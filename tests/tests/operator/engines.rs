@@ -19,7 +19,7 @@ fn caches(world: &World) -> Vec<String> {
 fn change_engine(world: &mut World, engine: Engine) {
     world.engine = engine;
     world.edit("main", |one| {
-        one.spec.cache.get_or_insert_default().engine = Some(engine)
+        one.spec.cache.get_or_insert_default().engine = Some(engine);
     });
 }
 

@@ -86,6 +86,10 @@ impl Exchange {
         })
     }
 
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
     pub(crate) fn breaker(&self) -> &Breaker {
         &self.breaker
     }

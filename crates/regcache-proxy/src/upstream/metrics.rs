@@ -51,6 +51,7 @@ pub struct UpstreamMetrics {
     resting: Family<OfUpstream, Gauge>,
     transfers: Family<OfUpstream, Gauge>,
     waiting: Family<OfUpstream, Gauge>,
+    received: Family<OfUpstream, Counter>,
 }
 
 impl Default for UpstreamMetrics {
@@ -62,6 +63,7 @@ impl Default for UpstreamMetrics {
             resting: Family::default(),
             transfers: Family::default(),
             waiting: Family::default(),
+            received: Family::default(),
         }
     }
 }
@@ -96,6 +98,12 @@ impl UpstreamMetrics {
             "transfers_waiting",
             "Blobs that wait for a place among the transfers",
             self.waiting.clone(),
+        );
+        registry.register_with_unit(
+            "received",
+            "Bytes of blobs that came from the upstream, to be stored or passed on",
+            Unit::Bytes,
+            self.received.clone(),
         );
     }
 
@@ -159,6 +167,11 @@ impl Meter {
 
     pub(crate) fn waiting(&self) -> Counted {
         Counted::new(&self.metrics.waiting, &self.labels())
+    }
+
+    /// The counter of blobs' bytes, looked up once for a body.
+    pub(crate) fn received(&self) -> Counter {
+        self.metrics.received.get_or_create_owned(&self.labels())
     }
 
     fn ended(&self, asked: Asked, status: &str) {

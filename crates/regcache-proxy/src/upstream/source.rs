@@ -88,9 +88,14 @@ async fn open(
             return Err(error);
         }
     };
-    let body = response
-        .bytes_stream()
-        .map(|chunk| chunk.map_err(|error| BodyError(describe(error))));
+    let received = exchange.meter().received();
+    let body = response.bytes_stream().map(move |chunk| {
+        chunk
+            .inspect(|bytes| {
+                received.inc_by(bytes.len() as u64);
+            })
+            .map_err(|error| BodyError(describe(error)))
+    });
     Ok(Opened {
         total,
         start,

@@ -91,7 +91,7 @@ fn over_long_names_are_refused() {
 #[test]
 fn header_bombs_end_with_a_status_or_the_connection() {
     let bed = Bed::start();
-    let many: String = (0..5000).map(|index| format!("x-{index}: y\r\n")).collect();
+    let many = "x-many: y\r\n".repeat(5000);
     let long = format!("x: {}\r\n", "y".repeat(2 << 20));
     for bomb in [many, long] {
         let request = format!("GET /v2/ HTTP/1.1\r\nHost: x\r\n{bomb}\r\n");

@@ -82,10 +82,10 @@ pub fn raw(address: SocketAddr, method: &str, request: &[u8]) -> Open {
 }
 
 fn head(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> String {
-    let headers: String = headers
-        .iter()
-        .map(|(name, value)| format!("{name}: {value}\r\n"))
-        .collect();
+    let headers = headers.iter().fold(String::new(), |mut text, (name, value)| {
+        text.extend([*name, ": ", *value, "\r\n"]);
+        text
+    });
     format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n")
 }
 

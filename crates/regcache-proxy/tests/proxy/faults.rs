@@ -96,10 +96,7 @@ fn wrong_bytes_in_a_large_blob_never_look_complete() {
     let next = bed.program.blob("team/app", &digest);
     assert_eq!(next.status, 503, "for a while it is left to upstream");
     assert!(next.first < Duration::from_secs(1), "{:?}", next.first);
-    assert!(
-        (bed.program.metric("regcache_store_blobs", "") - kept).abs() < 0.5,
-        "it was kept"
-    );
+    assert_eq!(bed.program.metric("regcache_store_blobs", ""), kept, "it was kept");
 }
 
 #[test]
@@ -140,7 +137,7 @@ fn a_registry_that_hangs_for_good_ends_readers_in_order_and_the_fill_goes_on() {
     assert!(answer.is_whole() || answer.end == End::Short, "{:?}", answer.end);
     bed.registry.heal();
     wait_for("the fill to finish without any client", || {
-        bed.program.metric("regcache_fill_in_flight", "") == 0.0
+        bed.program.metric("regcache_fill_in_flight", "") == 0
     });
     wait_for("the digest to be served again", || {
         let answer = bed.program.blob("team/app", &digest);

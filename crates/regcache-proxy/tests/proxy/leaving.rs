@@ -43,7 +43,7 @@ fn all_clients_leave_and_the_next_is_served_without_upstream() {
         .collect();
     drop(clients);
     wait_for("the fill to finish", || {
-        program.metric("regcache_fill_in_flight", "") == 0.0
+        program.metric("regcache_fill_in_flight", "") == 0
     });
     let answer = program.get(&path);
     assert!(answer.is_whole() && answer.body == image.blobs[1]);

@@ -109,8 +109,8 @@ impl Program {
         self.get(&blob(repository, digest))
     }
 
-    /// A counter's or gauge's value, summed over the label sets that contain `labels`.
-    pub fn metric(&self, name: &str, labels: &str) -> f64 {
+    /// A whole number among its metrics, summed over the label sets that contain `labels`.
+    pub fn metric(&self, name: &str, labels: &str) -> u64 {
         let answer = client::get(self.admin, "/metrics");
         let text = String::from_utf8(answer.body).unwrap();
         let fits = |line: &&str| {
@@ -120,7 +120,7 @@ impl Program {
         let values = text
             .lines()
             .filter(fits)
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
         values.sum()
     }
 
@@ -182,9 +182,12 @@ fn find(log: &Mutex<Vec<String>>, words: &str) -> SocketAddr {
     let mut found = None;
     let started = Instant::now();
     while found.is_none() {
-        if started.elapsed() > PATIENCE {
-            panic!("never said \"{words}\":\n{}", log.lock().unwrap().join("\n"));
-        }
+        let waited = started.elapsed();
+        assert!(
+            waited < PATIENCE,
+            "never said \"{words}\":\n{}",
+            log.lock().unwrap().join("\n")
+        );
         thread::sleep(Duration::from_millis(5));
         let lines = log.lock().unwrap();
         let line = lines.iter().find(|line| line.contains(words));

@@ -198,19 +198,12 @@ impl Registry {
             return send_status(socket, 200, &[]);
         }
         match content {
-            Some((media_type, bytes)) => self.send(socket, seen, &media_type, bytes, fault.as_ref()),
+            Some((media_type, bytes)) => self.send(socket, seen, &media_type, &bytes, fault.as_ref()),
             None => send_status(socket, 404, &[]),
         }
     }
 
-    fn send(
-        &self,
-        socket: &mut TcpStream,
-        seen: &Seen,
-        media_type: &str,
-        bytes: Vec<u8>,
-        fault: Option<&Fault>,
-    ) -> bool {
+    fn send(&self, socket: &mut TcpStream, seen: &Seen, media_type: &str, bytes: &[u8], fault: Option<&Fault>) -> bool {
         let total = bytes.len();
         let range = seen
             .headers
@@ -220,7 +213,7 @@ impl Registry {
         if start >= total && total > 0 {
             return send_status(socket, 416, &[("Content-Range".to_owned(), format!("bytes */{total}"))]);
         }
-        let digest = digest(&bytes);
+        let digest = digest(bytes);
         let mut body = bytes[start..end].to_vec();
         match fault {
             Some(Fault::WrongBytes) => {
@@ -241,12 +234,12 @@ impl Registry {
         } else {
             "HTTP/1.1 200 OK\r\n".to_owned()
         };
-        head.push_str(&format!(
+        head.extend([format!(
             "Content-Type: {media_type}\r\nContent-Length: {}\r\n",
             body.len()
-        ));
+        )]);
         if !matches!(fault, Some(Fault::NoDigest)) {
-            head.push_str(&format!("Docker-Content-Digest: {digest}\r\n"));
+            head.extend([format!("Docker-Content-Digest: {digest}\r\n")]);
         }
         head.push_str("\r\n");
         if socket.write_all(head.as_bytes()).is_err() {
@@ -307,7 +300,7 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
 fn send_status(socket: &mut TcpStream, status: u16, headers: &[(String, String)]) -> bool {
     let mut head = format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([format!("{name}: {value}\r\n")]);
     }
     head.push_str("\r\n");
     socket.write_all(head.as_bytes()).is_ok()
