@@ -95,6 +95,7 @@ struct Parts {
     front: Arc<Front>,
     admin: Admin,
     store: Arc<Store>,
+    fills: Arc<Fills>,
     upstreams: Arc<ArcSwap<Upstreams>>,
     tls: TlsReload,
     limits: Limits,
@@ -143,7 +144,7 @@ impl Proxy {
             front: Arc::new(Front {
                 registry: Registry::new(
                     Arc::clone(&store),
-                    fills,
+                    Arc::clone(&fills),
                     Arc::clone(&upstreams),
                     metrics.registry.clone(),
                 ),
@@ -156,6 +157,7 @@ impl Proxy {
                 complete: Arc::new(Complete::new(Arc::clone(&store))),
             },
             store,
+            fills,
             upstreams,
             tls: Arc::new(ArcSwapOption::new(tls)),
             limits: Limits {
@@ -211,6 +213,8 @@ impl Proxy {
             // Whoever keeps such a connection open waits for nothing.
             admin.leave();
         }
+        // Nobody reads any more: what fills have is left for the next start, in order and counted.
+        self.parts.fills.shutdown(Duration::ZERO).await;
         self.parts.store.close().await;
         Ok(())
     }

@@ -67,3 +67,24 @@ fn a_client_that_does_not_read_holds_up_nobody() {
         "it gets all of it when it reads at last"
     );
 }
+
+#[test]
+fn a_fill_under_way_at_the_end_is_ended_in_order_and_resumed() {
+    let (store, registry, image) = (TempDir::new().unwrap(), Registry::start(), Image::of(&[16 * MIB]));
+    registry.push("a", "v1", &image);
+    registry.fault(Some("GET"), &image.layer(0), 1, Fault::Slow(8 * MIB));
+    let program = Start::on(store.path(), &[("up.test", &registry)]).go();
+    program.get(&manifest("a", "v1"));
+    let mut client = client::open(program.address, "GET", &blob("a", &image.layer(0)), &[]);
+    assert!(client.read(4 * MIB) >= 4 * MIB);
+    drop(client);
+    let ended = program.stop();
+    wait_for("the fill's line", || ended.has_said("\"outcome\":\"stopped\""));
+    assert!(!ended.has_said("streaming through without storing"));
+    let before = registry.sent();
+    let program = Start::on(store.path(), &[("up.test", &registry)]).go();
+    program.get(&manifest("a", "v1"));
+    assert!(program.get(&blob("a", &image.layer(0))).is_whole());
+    let sent = registry.sent() - before;
+    assert!(sent < 13 * MIB as u64, "{sent} bytes again after 4 MiB were there");
+}

@@ -134,13 +134,14 @@ impl Program {
         self.end();
     }
 
-    /// SIGTERM, and waits until it is gone.
-    pub fn stop(mut self) {
+    /// SIGTERM, and waits until it is gone. What is left is what it has said.
+    pub fn stop(mut self) -> Self {
         let _ = rustix::process::kill_process(
             rustix::process::Pid::from_child(&self.child),
             rustix::process::Signal::TERM,
         );
         wait_for("the end after SIGTERM", || self.child.try_wait().unwrap().is_some());
+        self
     }
 
     fn end(&mut self) {
