@@ -224,7 +224,7 @@ impl Store {
 
     /// Waits until it is known whether the store can be used: at most some seconds after the start.
     async fn opened(&self) {
-        if self.inner.health.is_opening() {
+        if self.inner.health.is_about_to_open() {
             let inner = Arc::clone(&self.inner);
             drop(tokio::task::spawn_blocking(move || inner.health.wait()).await);
         }

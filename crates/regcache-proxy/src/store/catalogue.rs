@@ -65,6 +65,8 @@ pub(super) struct Catalogue {
     index_bytes: u64,
     dirty: HashSet<Key>,
     unsynced: HashSet<Key>,
+    /// What is gone, and the index may not have heard so.
+    vouched: HashSet<Key>,
 }
 
 /// What `size` bytes take on disk: an empty file is not for nothing either.
@@ -188,7 +190,8 @@ impl Catalogue {
         self.readers.insert(key.clone(), Arc::downgrade(file));
     }
 
-    fn is_read(&self, key: &Key) -> bool {
+    /// Whether somebody has the blob's file open, whole or growing.
+    pub(super) fn is_read(&self, key: &Key) -> bool {
         self.readers.get(key).is_some_and(|file| file.strong_count() > 0)
     }
 
@@ -198,6 +201,7 @@ impl Catalogue {
         self.stored -= on_disk(entry.size);
         self.unsynced.remove(key);
         self.dirty.insert(key.clone());
+        self.vouched.insert(key.clone());
         self.linger(key, on_disk(entry.size));
     }
 
@@ -212,7 +216,8 @@ impl Catalogue {
         self.doomed.remove(key);
     }
 
-    fn linger(&mut self, key: &Key, size: u64) {
+    /// The file that is read has no name any more: it counts until its readers are done.
+    pub(super) fn linger(&mut self, key: &Key, size: u64) {
         self.lingering.retain(|(file, _)| file.strong_count() > 0);
         if let Some(file) = self.readers.remove(key).filter(|file| file.strong_count() > 0) {
             self.lingering.push((file, size));
@@ -233,6 +238,7 @@ impl Catalogue {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.verified = false;
             self.dirty.insert(key.clone());
+            self.vouched.insert(key.clone());
         }
     }
 
@@ -314,6 +320,19 @@ impl Catalogue {
         let dirty = std::mem::take(&mut self.dirty).into_iter().collect();
         let unsynced = std::mem::take(&mut self.unsynced).into_iter().collect();
         (dirty, unsynced)
+    }
+
+    /// Whether the index may still speak for a file of this name that is gone. Another one may take its place only when
+    /// its bytes are safe, or after a power failure the index would speak for whatever is in it.
+    pub(super) fn is_vouched(&self, key: &Key) -> bool {
+        self.vouched.contains(key)
+    }
+
+    /// The index has heard that they are gone.
+    pub(super) fn not_vouched<'a>(&mut self, keys: impl Iterator<Item = &'a Key>) {
+        for key in keys {
+            self.vouched.remove(key);
+        }
     }
 
     /// Whether the file's bytes may not be on the disk yet.

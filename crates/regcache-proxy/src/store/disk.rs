@@ -21,6 +21,9 @@ const PREALLOCATE_FROM: u64 = 1 << 20;
 pub(super) struct Disk {
     #[cfg(test)]
     fault: std::sync::Mutex<Option<ErrorKind>>,
+    /// How many files were synced before they got their names.
+    #[cfg(test)]
+    pub(super) synced: std::sync::atomic::AtomicUsize,
 }
 
 impl Disk {
@@ -93,6 +96,14 @@ impl Disk {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             opened => opened?.sync_data(),
         }
+    }
+
+    /// [`Self::sync`] for a file that has not its name yet.
+    pub(super) fn sync_now(&self, file: &File) -> io::Result<()> {
+        self.check()?;
+        #[cfg(test)]
+        self.synced.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        file.sync_data()
     }
 
     /// Whether the disk takes bytes again.

@@ -8,7 +8,7 @@ use super::error::NotStored;
 use super::lock;
 use super::metrics::StoreMetrics;
 
-/// How long those wait who come before the store is open.
+/// Counted from the start: how long those wait who come before the store is open.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often the same trouble is told.
@@ -33,6 +33,7 @@ struct Said {
 /// The state of the store as a whole.
 #[derive(Debug)]
 pub(super) struct Health {
+    since: Instant,
     state: Mutex<State>,
     decided: Condvar,
     said: Mutex<Option<Said>>,
@@ -43,6 +44,7 @@ impl Health {
     pub(super) fn new(metrics: StoreMetrics) -> Self {
         metrics.usable.set(0);
         Self {
+            since: Instant::now(),
             state: Mutex::new(State::Opening),
             decided: Condvar::new(),
             said: Mutex::new(None),
@@ -55,6 +57,11 @@ impl Health {
         *lock(&self.state) == State::Opening
     }
 
+    /// Whether it will be known soon. A disk that hangs keeps those waiting who come first, and nobody for ever.
+    pub(super) fn is_about_to_open(&self) -> bool {
+        self.since.elapsed() < PATIENCE && self.is_opening()
+    }
+
     /// Nothing on disk is ours any more.
     pub(super) fn is_closed(&self) -> bool {
         *lock(&self.state) == State::Closed
@@ -62,10 +69,11 @@ impl Health {
 
     /// Waits, not for long, until it is known how the store is.
     pub(super) fn wait(&self) {
+        let left = PATIENCE.saturating_sub(self.since.elapsed());
         let state = lock(&self.state);
         let opened = self
             .decided
-            .wait_timeout_while(state, PATIENCE, |state| *state == State::Opening);
+            .wait_timeout_while(state, left, |state| *state == State::Opening);
         drop(opened);
     }
 
@@ -138,5 +146,21 @@ impl Health {
         *lock(&self.state) = State::Closed;
         self.metrics.usable.set(0);
         self.decided.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_hangs_at_the_start_does_not_keep_everybody_waiting() {
+        let mut health = Health::new(StoreMetrics::default());
+        assert!(health.is_about_to_open());
+        health.since = health.since.checked_sub(PATIENCE).unwrap();
+        let begun = Instant::now();
+        health.wait();
+        assert!(begun.elapsed() < PATIENCE / 2);
+        assert!(!health.is_about_to_open() && health.is_opening());
     }
 }

@@ -72,7 +72,14 @@ impl Keeper {
     }
 
     fn round(&mut self) {
-        if !self.take_directory() || !self.open_index() {
+        if !self.take_directory() {
+            return;
+        }
+        if self.loaded {
+            // Whatever else fails: when others have filled the disk, this is what makes room.
+            self.inner.shrink();
+        }
+        if !self.open_index() {
             return;
         }
         if self.inner.health.check().is_err()
@@ -261,6 +268,8 @@ impl Keeper {
                 self.inner.index_failed(&error);
                 return;
             }
+            let gone = batch.blobs.iter().filter(|(_, record)| record.is_none());
+            lock(&self.inner.catalogue).not_vouched(gone.map(|(key, _)| key));
             rest = later;
         }
         self.weigh_index();

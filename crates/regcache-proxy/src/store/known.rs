@@ -50,7 +50,16 @@ impl Store {
             Err(reason) => Err(reason),
             Ok(mut partial) => {
                 let there = usize::try_from(partial.len()).unwrap_or(usize::MAX);
-                partial.push(&[bytes.slice(there.min(bytes.len())..)])?;
+                let rest = bytes.slice(there.min(bytes.len())..);
+                let mut hasher = partial.hasher();
+                hasher.update(&rest);
+                if hasher.finish() == partial.digest() {
+                    partial.push(&[rest])?;
+                } else {
+                    // What a fill left of it was never checked.
+                    partial.forget();
+                    partial.push(&[bytes])?;
+                }
                 partial.finish(Some(&media_type)).map(drop)
             }
         };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use regcache_transfer::Hasher;
+use regcache_transfer::{Digest, Hasher};
 
 use super::catalogue::on_disk;
 use super::disk;
@@ -90,7 +90,7 @@ impl Partial {
     pub(super) fn begin(inner: &Arc<Inner>, key: Key, total: u64) -> Result<Self, NotStored> {
         inner.health.check()?;
         let space = inner.space();
-        let (victims, evicted, left) = {
+        let (victims, evicted, left, is_read) = {
             let mut catalogue = lock(&inner.catalogue);
             if catalogue.is_busy(&key) {
                 return Err(NotStored::Busy);
@@ -104,7 +104,8 @@ impl Partial {
                 }
             })?;
             let evicted = catalogue.evict(&victims);
-            (victims, evicted, catalogue.reserve(&key, total))
+            let is_read = catalogue.is_read(&key);
+            (victims, evicted, catalogue.reserve(&key, total), is_read)
         };
         inner.remove(&victims, evicted);
         if let Some(left) = left
@@ -113,9 +114,15 @@ impl Partial {
             disk::remove(&inner.partial_path(&key, left.total));
         }
         let mut hasher = key.digest().hasher();
-        match open(inner, &key, total, &mut hasher) {
+        match open(inner, &key, total, is_read, &mut hasher) {
             Ok((file, len)) => {
-                lock(&inner.catalogue).filling(&key, &file);
+                let mut catalogue = lock(&inner.catalogue);
+                if let Some(left) = left.filter(|_| is_read && len == 0) {
+                    // Those who read the old file have it until they are done.
+                    catalogue.linger(&key, left.size);
+                }
+                catalogue.filling(&key, &file);
+                drop(catalogue);
                 Ok(Self {
                     inner: Arc::clone(inner),
                     key,
@@ -132,6 +139,15 @@ impl Partial {
                 Err(inner.health.fail("making a file", &error))
             }
         }
+    }
+
+    pub(super) fn digest(&self) -> Digest {
+        self.key.digest()
+    }
+
+    /// What is there is wrong: the next bytes are the first. Blocking.
+    pub(super) fn forget(&mut self) {
+        self.len = 0;
     }
 
     /// [`Self::append`], blocking.
@@ -160,6 +176,10 @@ impl Partial {
             self.len = 0;
             return Ok(blob);
         }
+        if lock(&self.inner.catalogue).is_vouched(&self.key) {
+            let synced = self.inner.disk.sync_now(&self.file);
+            synced.map_err(|error| self.inner.health.fail("syncing a file", &error))?;
+        }
         let from = self.inner.partial_path(&self.key, self.total);
         let to = self.inner.layout.blob(&self.key);
         let published = self
@@ -186,20 +206,35 @@ impl Drop for Partial {
         if left.is_none() {
             disk::remove(&self.inner.partial_path(&self.key, self.total));
         }
-        lock(&self.inner.catalogue).release(&self.key, left);
+        // One that was met, or found wrong, while this fill was to put its own in that place.
+        let other = std::fs::symlink_metadata(self.inner.layout.blob(&self.key)).ok();
+        let mut catalogue = lock(&self.inner.catalogue);
+        catalogue.release(&self.key, left);
+        let now = catalogue.now();
+        let unknown = other.is_some_and(|other| catalogue.add_unknown(&self.key, other.len(), now));
+        drop(catalogue);
+        if unknown {
+            lock(&self.inner.urgent).push(self.key.clone());
+        }
     }
 }
 
-/// Opens the partial file, reads what is there, and gets the promise of the file system for the rest.
-fn open(inner: &Inner, key: &Key, total: u64, hasher: &mut Hasher) -> std::io::Result<(Arc<File>, u64)> {
-    let file = inner.disk.open_partial(&inner.partial_path(key, total))?;
-    let mut len = file.metadata()?.len();
-    if len > total {
-        file.set_len(0)?;
-        len = 0;
+/// Opens the partial file, reads what is there, and gets the promise of the file system for the rest. While somebody
+/// still reads it, it is replaced rather than cut: other bytes, or none, would come where that reader is.
+fn open(inner: &Inner, key: &Key, total: u64, is_read: bool, hasher: &mut Hasher) -> std::io::Result<(Arc<File>, u64)> {
+    let path = inner.partial_path(key, total);
+    let mut file = inner.disk.open_partial(&path)?;
+    let len = file.metadata()?.len();
+    let mut eaten = 0;
+    if len <= total {
+        eaten = disk::hash(&file, len, hasher, Some(Instant::now() + TAKE_UP), || true)?;
     }
-    let eaten = disk::hash(&file, len, hasher, Some(Instant::now() + TAKE_UP), || true)?;
-    if eaten < len {
+    if eaten < len && is_read {
+        *hasher = key.digest().hasher();
+        eaten = 0;
+        disk::remove(&path);
+        file = inner.disk.open_partial(&path)?;
+    } else if eaten < len {
         file.set_len(eaten)?;
     }
     inner.disk.reserve(&file, total)?;

@@ -163,3 +163,15 @@ async fn facts_put_at_the_same_time_are_all_kept() {
         );
     }
 }
+
+#[tokio::test]
+async fn what_a_fill_left_of_a_manifest_is_checked_before_it_is_part_of_it() {
+    let (_directory, store) = fresh();
+    let bytes = content(1, 100_000);
+    let digest = Digest::sha256(&bytes);
+    let mut partial = store.begin(&digest, 100_000).await.unwrap();
+    partial.append(vec![content(2, 70_000)]).await.unwrap();
+    drop(partial);
+    store.put_manifest(&digest, "text/plain", bytes.clone()).await.unwrap();
+    assert!(get(&store, &digest).await == Some(bytes));
+}

@@ -152,3 +152,68 @@ async fn what_was_written_in_another_boot_is_not_taken_up() {
     let store = open(directory.path());
     assert!(store.begin(&digest, LEN as u64).await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_file_that_is_still_read_is_never_cut() {
+    let (directory, store) = fresh();
+    let bytes = content(1, LEN);
+    let digest = Digest::sha256(&bytes);
+    let mut partial = store.begin(&digest, LEN as u64).await.unwrap();
+    partial.append(vec![bytes.slice(..100_000)]).await.unwrap();
+    let reader = partial.file();
+    drop(partial);
+    let path = crate::store::layout::Layout::new(directory.path().to_owned()).partial(&(&digest).into(), LEN as u64);
+    fs::write(&path, [&bytes[..], &bytes[..]].concat()).unwrap();
+    let used = store.statistics().used_bytes;
+    let mut partial = store.begin(&digest, LEN as u64).await.unwrap();
+    assert!(partial.is_empty());
+    partial.append(vec![content(2, 100_000)]).await.unwrap();
+    let mut seen = vec![0; 100_000];
+    reader.read_exact_at(&mut seen, 0).unwrap();
+    assert!(seen == bytes[..100_000], "other bytes came where a reader was");
+    assert!(store.statistics().used_bytes > used, "and what it reads still counts");
+}
+
+#[tokio::test]
+async fn a_file_that_was_met_during_a_fill_that_failed_is_not_forgotten() {
+    let (directory, store) = fresh();
+    let digest = put(&store, &content(1, LEN)).await;
+    // Found wrong, or met by the scan, while a fill is under way.
+    let partial = store.begin(&digest, LEN as u64).await.unwrap();
+    store.inner.drop_file(&(&digest).into());
+    assert!(blob_path(directory.path(), &digest).exists());
+    drop(partial);
+    until("it is known again", async || store.has(&digest).await).await;
+}
+
+#[tokio::test]
+async fn what_the_index_may_still_speak_for_gets_its_name_when_its_bytes_are_safe() {
+    use std::sync::atomic::Ordering;
+    let (directory, store) = fresh();
+    let bytes = content(1, LEN);
+    let digest = put(&store, &bytes).await;
+    let synced = |store: &Store| store.inner.disk.synced.load(Ordering::Relaxed);
+    written(&store).await;
+    store.close().await;
+    let store = Store::open(
+        Options {
+            every: Duration::from_secs(3600),
+            ..options(directory.path())
+        },
+        &StoreMetrics::default(),
+    );
+    assert!(store.has(&digest).await);
+    store.inner.drop_file(&(&digest).into());
+    // After a power failure from here on the index would find a file of the right length.
+    put(&store, &bytes).await;
+    assert_eq!(synced(&store), 1);
+    put(&store, &content(2, LEN)).await;
+    assert_eq!(synced(&store), 1, "nobody waits for others");
+    store.close().await;
+    let store = open(directory.path());
+    store.opened().await;
+    store.inner.drop_file(&(&digest).into());
+    written(&store).await;
+    put(&store, &bytes).await;
+    assert_eq!(synced(&store), 0, "the index knows that it went");
+}

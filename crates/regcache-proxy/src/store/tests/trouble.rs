@@ -160,3 +160,49 @@ async fn a_small_disk_is_used_as_far_as_it_goes_and_a_full_one_is_survived() {
     put(&store, &content(21, 5 << 20)).await;
     store.close().await;
 }
+
+#[rstest]
+#[tokio::test]
+async fn a_disk_that_others_fill_is_given_room_even_when_the_index_cannot_be_written(
+    #[values(false, true)] start: bool,
+) {
+    let Some(disk) = Tmpfs::mount("size=64m") else { return };
+    let options = Options {
+        max_bytes: None,
+        ..options(disk.0.path())
+    };
+    let store = Store::open(options.clone(), &StoreMetrics::default());
+    for seed in 0..8 {
+        put(&store, &content(seed, 4 << 20)).await;
+    }
+    written(&store).await;
+    if start {
+        store.close().await;
+    }
+    let others = disk.0.path().join("others");
+    // What is free now and no more: what is made free meanwhile is not for them.
+    let free = rustix::fs::statvfs(disk.0.path()).unwrap();
+    let free = usize::try_from(free.f_bavail * free.f_frsize).unwrap();
+    let _ = fs::write(&others, vec![0; free]);
+    let store = if start {
+        Store::open(options, &StoreMetrics::default())
+    } else {
+        let repository = "a".parse().unwrap();
+        let digests: Vec<_> = (0..5000_u64).map(|at| Digest::sha256(&at.to_le_bytes())).collect();
+        store.note_holds("docker.io", &repository, &digests).await;
+        store
+    };
+    until("there is room for all", async || {
+        put_if_possible(&store, &content(20, 4 << 20)).await
+    })
+    .await;
+    assert!(fs::metadata(&others).is_ok());
+}
+
+async fn put_if_possible(store: &Store, bytes: &Bytes) -> bool {
+    let Ok(mut partial) = store.begin(&Digest::sha256(bytes), bytes.len() as u64).await else {
+        return false;
+    };
+    let at = usize::try_from(partial.len()).unwrap();
+    partial.append(vec![bytes.slice(at..)]).await.is_ok() && partial.commit().await.is_ok()
+}
