@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::Parser;
 use regcache_runtime::args;
 use regcache_runtime::telemetry::LogFormat;
-use url::Url;
 
 use crate::config::{Config, Source, StoreConfig, TAGS, UpstreamConfig, duration, size, upstream_flag};
 
@@ -33,13 +32,9 @@ pub struct Cli {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_bytes: Option<u64>,
     /// A registry as image names spell it, and where it is; can be given several times.
-    #[arg(
-        long,
-        value_name = "HOST=URL",
-        value_parser = upstream_flag,
-        required_unless_present = "config"
-    )]
-    upstream: Vec<(String, Url)>,
+    #[arg(long, value_name = "HOST=URL", required_unless_present = "config")]
+    // Not parsed by clap, which repeats what it does not understand: there may be a password in it.
+    upstream: Vec<String>,
     /// For how long an answer about a tag is good without asking upstream, such as 1m [default: 0s].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     tag_max_age: Option<Duration>,
@@ -67,11 +62,12 @@ impl Cli {
             return Ok(Source::File(file.clone()));
         }
         let mut upstreams: Vec<UpstreamConfig> = Vec::new();
-        for (host, url) in &self.upstream {
-            if upstreams.iter().any(|upstream| upstream.host == *host) {
+        for text in &self.upstream {
+            let (host, url) = upstream_flag(text).map_err(|problem| format!("--upstream: {problem}"))?;
+            if upstreams.iter().any(|upstream| upstream.host == host) {
                 return Err(format!("--upstream {host}: is there already, name each registry once"));
             }
-            let mut upstream = UpstreamConfig::new(host.clone(), url.clone());
+            let mut upstream = UpstreamConfig::new(host, url);
             upstream.tags.max_age = self.tag_max_age.unwrap_or(TAGS.max_age);
             upstream.tags.stale_for = self.tag_stale_for.unwrap_or(TAGS.stale_for);
             upstreams.push(upstream);
@@ -116,6 +112,18 @@ mod tests {
         assert_eq!(config.upstreams[1].url.as_str(), "http://127.0.0.1:9/");
         assert_eq!(config.upstreams[1].tags.max_age, Duration::from_secs(60));
         assert_eq!(config.upstreams[0].tags.stale_for, Duration::from_secs(7200));
+    }
+
+    #[test]
+    fn a_password_that_is_written_where_none_belongs_is_not_repeated() {
+        for upstream in [
+            "a.io=https://me:secret@a.io",
+            "https://me:secret@a.io",
+            "me:secret@a.io",
+        ] {
+            let error = parse(&format!("--store d --upstream {upstream}")).unwrap_err();
+            assert!(error.contains("--upstream") && !error.contains("secret"), "{error}");
+        }
     }
 
     #[test]

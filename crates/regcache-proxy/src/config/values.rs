@@ -101,7 +101,8 @@ pub(super) fn host(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!(
-        "{text:?} is not a registry's host: write for example docker.io or registry.corp:5000"
+        "{:?} is not a registry's host: write for example docker.io or registry.corp:5000",
+        without_userinfo(text)
     ))
 }
 
