@@ -95,6 +95,7 @@ impl Tags {
             (Step::Serve, Some(fact)) => self.known(upstream, &asked, fact, How::Hit, WITHIN).await,
             (Step::ServeStale { ask }, Some(fact)) => {
                 if ask && self.may_ask_behind(&asked.host) {
+                    upstream.doubt();
                     self.checks.join(&asked, AGAIN, || self.check(upstream, &asked).run());
                 }
                 self.known(upstream, &asked, fact, How::Stale, WITHIN).await

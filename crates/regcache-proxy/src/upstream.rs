@@ -153,6 +153,12 @@ impl Upstream {
     pub fn silent(&self) -> Option<Duration> {
         self.exchange.breaker().silent()
     }
+
+    /// The next question goes over a new connection: on the one that is kept, questions may be waiting that will never
+    /// be answered. What is on it goes on.
+    pub fn doubt(&self) {
+        self.exchange.doubt();
+    }
 }
 
 /// Gives up in the end, if nobody else does. What was silent until then has been a failure.

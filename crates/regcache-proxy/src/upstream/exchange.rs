@@ -94,6 +94,10 @@ impl Exchange {
         &self.breaker
     }
 
+    pub(crate) fn doubt(&self) {
+        self.clients.doubt();
+    }
+
     /// Asks, and gives whatever answer comes from wherever upstream sends us.
     pub(crate) async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, Error> {
         let subject = match ask.asked {

@@ -1,5 +1,7 @@
 //! TLS, proxies, and connections that die.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -188,4 +190,34 @@ async fn names_are_resolved_by_ourselves() {
     let upstream = upstream(settings(&url.parse().unwrap()));
     upstream.manifest(&repository(), &latest(), "").await.unwrap();
     assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_question_after_doubts_does_not_queue_on_a_connection_that_hangs() {
+    let (tls, authority) = identity();
+    let hung = Arc::new(AtomicBool::new(false));
+    let is_hung = hung.clone();
+    let server = Server::start_at("127.0.0.1:0".parse().unwrap(), Some(tls), move |seen| {
+        let hangs = seen.connection == 0 && is_hung.load(Ordering::SeqCst);
+        async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            reply(200, &[], "{}")
+        }
+    })
+    .await;
+    let mut settings = settings(&server.url);
+    settings.ca_pem = Some(authority);
+    let upstream = upstream(settings);
+    let (repository, latest) = (repository(), latest());
+    upstream.manifest(&repository, &latest, "").await.unwrap();
+    hung.store(true, Ordering::SeqCst);
+    let short = Duration::from_millis(200);
+    for _ in 0..2 {
+        let asked = tokio::time::timeout(short, upstream.manifest(&repository, &latest, "")).await;
+        assert!(asked.is_err(), "all of them go over one connection");
+    }
+    upstream.doubt();
+    upstream.manifest(&repository, &latest, "").await.unwrap();
 }
