@@ -24,10 +24,8 @@ use super::{Service, Shared};
 
 /// Streams of one HTTP/2 connection: more than containerd or a node's helper open.
 const STREAMS: u32 = 256;
-/// What one HTTP/2 stream may hold of its answer, bytes.
+/// What one HTTP/2 stream may hold of its answer, bytes, and TLS below all of them of what it has encrypted.
 const STREAM_BUFFER: usize = 32 * 1024;
-/// What TLS may hold of what has been encrypted, bytes: two records' worth for each write to the socket.
-const TLS_BUFFER: usize = 32 * 1024;
 /// How often an HTTP/2 client is asked whether it is there.
 const PING: Duration = Duration::from_secs(30);
 
@@ -37,12 +35,8 @@ pub(super) async fn run<S: Service>(tcp: TcpStream, shared: &Arc<Shared<S>>) {
         return http1(Stream::Plain(tcp), Way::Sendfile, shared).await;
     };
     let handshake = TlsAcceptor::from(config).accept(tcp).into_fallible();
-    let tls = match timeout(shared.limits.handshake, handshake).await {
-        Ok(Ok(mut tls)) => {
-            // What is encrypted and not taken yet by a slow client.
-            tls.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
-            Box::new(tls)
-        }
+    let mut tls = match timeout(shared.limits.handshake, handshake).await {
+        Ok(Ok(tls)) => Box::new(tls),
         Ok(Err((error, tcp))) => {
             shared.metrics.connection("handshake");
             debug!(%error, "a client failed the TLS handshake");
@@ -56,6 +50,7 @@ pub(super) async fn run<S: Service>(tcp: TcpStream, shared: &Arc<Shared<S>>) {
     };
     shared.metrics.connection("served");
     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+        tls.get_mut().1.set_buffer_limit(Some(STREAM_BUFFER));
         http2(Stream::Tls(tls), shared).await;
     } else {
         http1(Stream::Tls(tls), Way::Copy, shared).await;

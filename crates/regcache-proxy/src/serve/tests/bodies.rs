@@ -42,6 +42,7 @@ async fn pipelined(stream: &mut (impl AsyncRead + tokio::io::AsyncWrite + Unpin)
         let request = format!("GET /{index} HTTP/1.1\r\nhost: a\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
     }
+    stream.flush().await.unwrap();
     for plan in plans {
         let expected = expected(content, plan);
         let head = head(stream).await;
