@@ -49,7 +49,7 @@ pub struct GatewayLimits {
     /// How long one cache may take until a blob's headers are there, instead of the limit in `transfer`, which leaves
     /// room for a cache that asks its upstream about a tag. A blob needs no more than its next bytes would, and
     /// containerd 2.x, which waits for three blobs at once, lets no other image go on meanwhile. The built-in engine
-    /// answers a blob within 4 s or refuses it, so what is later is the cache's own silence.
+    /// answers a blob within 4.5 s or refuses it, so what is later is the cache's own silence.
     pub blob_headers: Duration,
     /// How long connecting to a cache may take.
     pub connect: Duration,

@@ -1,7 +1,7 @@
 //! One client: handshake, requests, end.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use regcache_runtime::linger;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
@@ -127,18 +127,28 @@ async fn http2<S: Service>(stream: Stream, shared: &Arc<Shared<S>>) {
         .keep_alive_timeout(PING);
     {
         let mut http = pin!(builder.serve_connection(TokioIo::new(wire), service));
+        let mut unused = false;
         let served = tokio::select! {
             served = http.as_mut() => Some(served),
             () = shared.shutdown.cancelled() => None,
-            () = idle(&link, limits.idle) => None,
+            () = idle(&link, limits.idle) => { unused = true; None }
+            () = stuck(&link, limits.stalled) => { unused = true; None }
         };
         let served = if served.is_some() {
             served
         } else {
             http.as_mut().graceful_shutdown();
+            let over = async {
+                if !unused {
+                    pending::<()>().await;
+                }
+                // A client that has closed its streams' windows, and answers pings, would be waited for without end.
+                sleep(limits.grace).await;
+            };
             let ended = tokio::select! {
                 served = http.as_mut() => Some(served),
                 () = shared.cut.cancelled() => None,
+                () = over => None,
             };
             match ended {
                 Some(served) => Some(served),
@@ -151,6 +161,20 @@ async fn http2<S: Service>(stream: Stream, shared: &Arc<Shared<S>>) {
         }
     }
     linger::fin(tcp, limits.linger).await;
+}
+
+/// Ends when there are answers, and nothing of any has been taken for so long: the socket shows nothing of it, since a
+/// client closes the windows of its streams.
+async fn stuck(link: &Link, limit: Duration) {
+    let mut before = link.steps();
+    loop {
+        sleep(limit).await;
+        let now = link.steps();
+        if now == before && !link.is_idle() {
+            return;
+        }
+        before = now;
+    }
 }
 
 /// Ends when there has been no request for so long.

@@ -17,6 +17,8 @@ pub(super) struct Link {
     requests: AtomicU64,
     /// Requests whose answers are not at their end.
     active: AtomicUsize,
+    /// Requests, and steps of answers that HTTP/2 has taken.
+    steps: AtomicU64,
     /// How often everything that hyper had was written.
     flushes: AtomicU64,
     flushed: AtomicWaker,
@@ -28,12 +30,21 @@ pub(super) struct Active(Arc<Link>);
 impl Link {
     pub(super) fn begin(self: &Arc<Self>) -> Active {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.note_step();
         self.active.fetch_add(1, Ordering::Relaxed);
         Active(Arc::clone(self))
     }
 
     pub(super) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_step(&self) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_idle(&self) -> bool {

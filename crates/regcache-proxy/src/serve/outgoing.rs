@@ -266,7 +266,10 @@ impl http_body::Body for Outgoing {
                 }
                 State::Pieces(running) => match running.poll(this.way, &this.link, cx) {
                     Poll::Ready(Some(Ok(chunk))) => match this.admit(chunk) {
-                        Some(frame) => return Poll::Ready(Some(Ok(frame))),
+                        Some(frame) => {
+                            this.link.note_step();
+                            return Poll::Ready(Some(Ok(frame)));
+                        }
                         None => this.short(),
                     },
                     Poll::Ready(None) if this.left.is_none_or(|left| left == 0) => this.state = State::Ended,

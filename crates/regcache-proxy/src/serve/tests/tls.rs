@@ -197,3 +197,34 @@ async fn idle_http2_connection_is_ended() {
     server.quiet().await;
     assert!(sender.is_closed());
 }
+
+#[tokio::test]
+async fn http2_client_that_takes_nothing_any_more_is_ended() {
+    const LEN: u64 = 8 * 1024 * 1024;
+    let (stored, _) = file(8 * 1024 * 1024);
+    let certificates = Certificates::new();
+    let limits = Limits {
+        stalled: Duration::from_millis(100),
+        grace: Duration::from_millis(50),
+        linger: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let server = Server::start(limits, Some(certificates.server(false)), move |_| {
+        let file = Arc::clone(&stored);
+        pieces(
+            LEN,
+            vec![Ok(Piece::File {
+                file,
+                offset: 0,
+                len: LEN,
+            })],
+        )
+    })
+    .await;
+    let mut sender = http2(&server, &certificates).await;
+    let unread = sender.send_request(request("GET", "/")).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), server.quiet())
+        .await
+        .unwrap();
+    drop(unread);
+}
