@@ -8,6 +8,7 @@ mod client;
 mod http1;
 mod image;
 mod number;
+mod others;
 mod scenario;
 mod server;
 mod table;
@@ -139,6 +140,7 @@ async fn run(arguments: &Arguments, work: PathBuf) -> Result<ExitCode> {
     println!("{}", table.heading());
     for scenario in arguments.scenarios() {
         let about = scenario.about();
+        let taken = others::share().await;
         let kinds = servers.iter().copied().filter(|kind| about.servers.contains(kind));
         let outcomes = if about.together {
             let runs = kinds.map(|kind| {
@@ -153,7 +155,7 @@ async fn run(arguments: &Arguments, work: PathBuf) -> Result<ExitCode> {
             }
             outcomes
         };
-        println!("{}", table.add(scenario.name(), about.title, about.rows, outcomes));
+        println!("{}", table.add(scenario.name(), taken, &about, outcomes));
     }
     let (marks, missed) = table.marks();
     println!("regcache-proxy: {} of {marks} marks reached", marks - missed);

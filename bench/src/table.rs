@@ -5,7 +5,11 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::scenario::About;
 use crate::server::Kind;
+
+/// A larger share of processors taken by others is worth a remark.
+const BUSY: f64 = 0.1;
 
 /// What a number counts, which is how it is written.
 #[derive(Clone, Copy, Serialize)]
@@ -54,6 +58,8 @@ pub struct Row {
 struct Section {
     name: String,
     title: &'static str,
+    /// The share of the processors that others took just before.
+    taken: f64,
     rows: Vec<Line>,
     notes: Vec<String>,
 }
@@ -107,20 +113,28 @@ impl Table {
         }
     }
 
-    /// Adds a scenario and returns its text.
-    pub fn add(&mut self, name: String, title: &'static str, rows: &[Row], outcomes: Vec<(Kind, Outcome)>) -> String {
-        let mut lines: Vec<Line> = rows.iter().map(|row| line(row, &outcomes)).collect();
+    /// Adds a scenario and returns its text. `taken`: see [`crate::others::share`].
+    pub fn add(&mut self, name: String, taken: f64, about: &About, outcomes: Vec<(Kind, Outcome)>) -> String {
+        let mut lines: Vec<Line> = about.rows.iter().map(|row| line(row, &outcomes)).collect();
         lines.retain(|line| !line.values.is_empty());
-        let notes = outcomes
+        let mut notes: Vec<String> = outcomes
             .into_iter()
             .flat_map(|(kind, outcome)| {
                 let say = move |note| format!("{}: {note}", kind.title());
                 outcome.notes.into_iter().map(say)
             })
             .collect();
+        if taken > BUSY {
+            notes.push(format!(
+                "before it began, {:.0} % of the processors were taken by others: walls, first bytes and throughput \
+                 depend on that",
+                taken * 100.0
+            ));
+        }
         let section = Section {
             name,
-            title,
+            title: about.title,
+            taken,
             rows: lines,
             notes,
         };
