@@ -5,14 +5,7 @@ use super::ask::Named;
 /// The link to the next page at our own address: of upstream's link only the query is kept, path and upstream are those
 /// that the client asked with (`path` is what follows `/v2/` and the upstream). `None`: no link to a next page.
 pub fn here(link: &str, path: &str, named: Option<&Named>) -> Option<String> {
-    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
-    let next = parameters.split([';', ',']).any(|parameter| {
-        let (name, value) = parameter.split_once('=').unwrap_or_default();
-        name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"').eq_ignore_ascii_case("next")
-    });
-    if !next {
-        return None;
-    }
+    let target = next(link)?;
     let (_, query) = target.split_once('?')?;
     let query = query.split_once('#').map_or(query, |(query, _)| query);
     let mut ours = form_urlencoded::Serializer::new(String::new());
@@ -28,6 +21,23 @@ pub fn here(link: &str, path: &str, named: Option<&Named>) -> Option<String> {
     Some(format!("</v2/{prefix}{path}?{}>; rel=\"next\"", ours.finish()))
 }
 
+/// The target of the one among several links that is the next page.
+fn next(link: &str) -> Option<&str> {
+    let mut rest = link;
+    loop {
+        let (target, after) = rest.trim_start_matches([' ', ',']).strip_prefix('<')?.split_once('>')?;
+        let (parameters, others) = after.split_at(after.find('<').unwrap_or(after.len()));
+        let is_next = parameters.split([';', ',']).any(|parameter| {
+            let (name, value) = parameter.split_once('=').unwrap_or_default();
+            name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"').eq_ignore_ascii_case("next")
+        });
+        if is_next {
+            return Some(target);
+        }
+        rest = others;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -39,6 +49,10 @@ mod tests {
     #[case(
         "<https://registry.corp/v2/a/tags/list?n=2&last=b%26c>;rel=next",
         "n=2&last=b%26c&ns=docker.io"
+    )]
+    #[case(
+        "</v2/a/tags/list?last=a>; rel=\"prev\", </v2/a/tags/list?last=b>; rel=\"next\"",
+        "last=b&ns=docker.io"
     )]
     #[case("<?last=b&ns=evil>; title=x; REL=\"Next\"", "last=b&ns=docker.io")]
     fn the_next_page_is_at_our_address(#[case] link: &str, #[case] query: &str) {
