@@ -151,10 +151,8 @@ async fn upstream_that_hangs_costs_those_who_have_nothing_eight_seconds_once() {
     assert_eq!(rig.get(PATH).await.digest(), digest);
 }
 
-#[tokio::test]
-async fn questions_that_follow_one_another_do_not_add_up_beyond_what_a_gateway_waits() {
-    let rig = Rig::with(Duration::from_secs(60), RepositoryLists::default()).await;
-    // What is known is gone here and there: one question by digest, another one by tag.
+/// The tag is known to be something that is nowhere.
+async fn know_what_is_gone(rig: &Rig) {
     let (repository, tag) = ("library/a".parse().unwrap(), "1".parse().unwrap());
     let accept = crate::manifests::Accept::parse([super::rig::CONTAINERD]);
     let fact = crate::store::TagFact {
@@ -166,6 +164,13 @@ async fn questions_that_follow_one_another_do_not_add_up_beyond_what_a_gateway_w
     rig.store
         .put_tag("up.test", &repository, &tag, accept.as_str(), fact)
         .await;
+}
+
+#[tokio::test]
+async fn questions_that_follow_one_another_do_not_add_up_beyond_what_a_gateway_waits() {
+    let rig = Rig::with(Duration::from_secs(60), RepositoryLists::default()).await;
+    // What is known is gone here and there: one question by digest, another one by tag.
+    know_what_is_gone(&rig).await;
     rig.upstream.feels(Mood::Slow(Duration::from_secs(6)));
     let begin = Instant::now();
     assert_eq!(rig.get(PATH).await.status, 503);
@@ -377,17 +382,7 @@ async fn a_manifest_whose_bytes_are_damaged_is_fetched_again() {
 async fn what_is_known_is_asked_about_when_its_manifest_is_gone_everywhere() {
     let rig = Rig::with(Duration::from_secs(60), RepositoryLists::default()).await;
     let image = rig.upstream.image("library/a", "1", &[]).to_string();
-    let (repository, tag) = ("library/a".parse().unwrap(), "1".parse().unwrap());
-    let accept = crate::manifests::Accept::parse([super::rig::CONTAINERD]);
-    let fact = crate::store::TagFact {
-        digest: regcache_transfer::Digest::sha256(b"gone"),
-        media_type: None,
-        size: None,
-        checked_at: jiff::Timestamp::now(),
-    };
-    rig.store
-        .put_tag("up.test", &repository, &tag, accept.as_str(), fact)
-        .await;
+    know_what_is_gone(&rig).await;
     assert_eq!(rig.get(PATH).await.digest(), image);
 }
 
