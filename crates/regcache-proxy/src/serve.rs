@@ -23,7 +23,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use http::{Request, Response};
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -85,13 +85,22 @@ impl Default for Limits {
 /// # Errors
 /// When the address is taken or not ours.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    match TcpListener::bind(address).await {
+    match listen(address) {
         Err(error) if address.ip() == std::net::Ipv6Addr::UNSPECIFIED && error.kind() != io::ErrorKind::AddrInUse => {
             let all = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, address.port()));
-            TcpListener::bind(all).await.map_err(|_| error)
+            listen(all).map_err(|_| error)
         }
         bound => bound,
     }
+}
+
+/// With a queue for a whole region that connects at once: the usual 128 places make the 129th client wait a second for
+/// its second SYN. The kernel cuts it to `net.core.somaxconn`.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(4096)
 }
 
 /// Shared by all connections of one listener.

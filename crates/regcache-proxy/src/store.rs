@@ -137,7 +137,7 @@ impl Store {
 
     /// Why nothing can be stored at the moment, for people.
     pub fn trouble(&self) -> Option<String> {
-        self.inner.health.trouble()
+        self.inner.health.trouble().or_else(|| self.inner.no_room())
     }
 
     /// Whether it is not known yet what is here.

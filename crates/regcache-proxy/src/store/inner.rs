@@ -90,6 +90,16 @@ impl Inner {
         (limit, space.writable(max_bytes, ours))
     }
 
+    /// Why even an idle store keeps nothing: it was given no budget, and others need the disk.
+    pub(super) fn no_room(&self) -> Option<String> {
+        let none = lock(&self.max_bytes).is_none() && self.limit.load(Ordering::Relaxed) == 0;
+        none.then(|| {
+            "the disk is shared and less than 15 % of it is free: free some, or say with --max-bytes (store.maxBytes) \
+             how much may be used"
+                .to_owned()
+        })
+    }
+
     /// Removes the files of what has been evicted from memory.
     pub(super) fn remove(&self, victims: &[Victim], bytes: u64) {
         for victim in victims {
