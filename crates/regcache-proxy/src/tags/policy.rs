@@ -11,7 +11,7 @@ use crate::manifests::WITHIN;
 pub const WITH_STALE: Duration = Duration::from_secs(2);
 /// While upstream is silent, one question about a tag is sent behind the answers in each such time, to find out soon
 /// that upstream is well again.
-pub const AGAIN: Duration = Duration::from_millis(900);
+pub const AGAIN: Duration = Duration::from_millis(500);
 /// An upstream that is silent for so long is not waited for by others: the first one has waited for [`WITH_STALE`], and
 /// its question may have been held back for a moment.
 const SILENT: Duration = WITH_STALE.saturating_sub(APART);

@@ -131,8 +131,8 @@ async fn a_hundred_thousand_blobs_are_no_reason_to_start_slowly() {
     let store = Store::open(options, &StoreMetrics::default());
     assert!(store.blob(&digest(7)).await.is_some());
     let taken = started.elapsed();
-    // Unoptimised, and beside other tests; optimised it is a tenth.
-    assert!(taken < Duration::from_secs(4), "{taken:?}");
+    // Unoptimised, and beside other tests; `make bench ARGS="--only start"` measures it.
+    assert!(taken < Duration::from_secs(30), "{taken:?}");
     until("the scan has found that the others have no file", async || {
         store.statistics().blobs == 1
     })
