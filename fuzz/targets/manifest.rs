@@ -6,5 +6,6 @@ use libfuzzer_sys::fuzz_target;
 use regcache_proxy::manifests::Contents;
 
 fuzz_target!(|bytes: &[u8]| {
-    assert!(Contents::read(bytes).digests().count() <= bytes.len());
+    let contents = Contents::read(bytes);
+    assert!(contents.blobs.len() + contents.manifests.len() <= bytes.len());
 });

@@ -84,6 +84,10 @@ impl Default for Limits {
 ///
 /// # Errors
 /// When the address is taken or not ours.
+#[allow(
+    clippy::unused_async,
+    reason = "it works within a runtime only, which its being async says; the lint spares tests"
+)]
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     match listen(address) {
         Err(error) if address.ip() == std::net::Ipv6Addr::UNSPECIFIED && error.kind() != io::ErrorKind::AddrInUse => {
@@ -97,7 +101,11 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// With a queue for a whole region that connects at once: the usual 128 places make the 129th client wait a second for
 /// its second SYN. The kernel cuts it to `net.core.somaxconn`.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+    let socket = if address.is_ipv6() {
+        TcpSocket::new_v6()
+    } else {
+        TcpSocket::new_v4()
+    }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(4096)
